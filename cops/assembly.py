@@ -1,0 +1,215 @@
+"""From parts to a model that scores: checkpoints, state dicts, seeded weights where nothing is given."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import cops
+from cops.backbone import architecture
+from cops.checkpoint import EMBEDDED, LEARNED, Checkpoint, check_tensors, expected_shapes, find_clip, read_checkpoint
+from cops.class_tokens import draw_class_noise
+from cops.config import CopsConfig, check_names, profile_named
+from cops.errors import ConfigError
+from cops.initialise import random_tensors
+from cops.model import CoPS, use_precision
+from cops.published import count_deep_layers, normalise_names
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+NOISE = f"{LEARNED}class_noise"
+PUBLISHED_HEADS = 12
+
+
+def load(
+    source: str | Path | bytes = EMBEDDED,
+    device: str = "cpu",
+    precision: str = "float32",
+    clip_weights: str | Path | None = None,
+    *,
+    clip_sha256: str | None = None,
+) -> CoPS:
+    """A model from a checkpoint file, or the one that comes with the package, `embedded`.
+
+    Args:    device: `cpu`, `cuda`, `cuda:1`, … or `auto`.   precision: `float32`, `bfloat16`, `float16`, or `auto`,
+             which is float32.   clip_weights, clip_sha256: as in `read_checkpoint`.
+    Raises:  CheckpointError: the weights cannot be used.   ConfigError: there is no such device or precision.
+    """
+    return from_checkpoint(read_checkpoint(source, clip_weights, clip_sha256=clip_sha256), device, precision)
+
+
+def from_checkpoint(checkpoint: Checkpoint, device: str = "cpu", precision: str = "float32") -> CoPS:
+    """The model of a checkpoint. On the CPU in float32 it takes the tensors as they are and copies nothing.
+
+    Several processes can so serve one set of read-only tensors in shared memory.
+    Raises:  ConfigError: there is no such device or precision.
+    """
+    precision = find_precision(precision)
+    place = find_device(device)
+    with torch.device("meta"):
+        model = CoPS(checkpoint.config, provenance=checkpoint.provenance, model_id=checkpoint.model_id(precision))
+    model.load_state_dict(checkpoint.tensors, strict=True, assign=True)
+    model.requires_grad_(False)
+    use_precision(model, precision)
+    return model.to(place).eval()
+
+
+def build(
+    backbone: str | Mapping[str, Any],
+    *,
+    image_size: int | None = None,
+    clip_state_dict: Mapping[str, Tensor] | None = None,
+    prompt_state_dict: Mapping[str, Tensor] | None = None,
+    pretrained: str | None = None,
+    clip_weights: str | Path | None = None,
+    clip_sha256: str | None = None,
+    profile: str = "paper",
+    seed: int = 0,
+    class_noise: Tensor | None = None,
+    device: str = "cpu",
+    precision: str = "float32",
+    **constants: Any,
+) -> CoPS:
+    """A model of any CLIP vision transformer that open_clip can describe. What is not given is random, and seeded.
+
+    Args:    backbone: an open_clip model name or config.   image_size: px; the backbone's own where None.
+             clip_state_dict: names as in open_clip.   prompt_state_dict: names as published, with or without
+             `prompt_learner.`; entries of the VAE's encoder are left out, inference does not need them.
+             pretrained: open_clip's tag; downloaded unless clip_weights gives the file.   class_noise: (R, C).
+             profile: k, α and β; constants: any field of `CopsConfig`, over the profile's.
+    Raises:  ConfigError: the parts cannot make a model.   CheckpointError: weights do not fit or cannot be had.
+    """
+    checkpoint = assemble(
+        backbone,
+        image_size=image_size,
+        clip_state_dict=clip_state_dict,
+        prompt_state_dict=prompt_state_dict,
+        pretrained=pretrained,
+        clip_weights=clip_weights,
+        clip_sha256=clip_sha256,
+        profile=profile,
+        seed=seed,
+        class_noise=class_noise,
+        **constants,
+    )
+    return from_checkpoint(checkpoint, device, precision)
+
+
+def assemble(
+    backbone: str | Mapping[str, Any],
+    *,
+    image_size: int | None = None,
+    clip_state_dict: Mapping[str, Tensor] | None = None,
+    prompt_state_dict: Mapping[str, Tensor] | None = None,
+    pretrained: str | None = None,
+    clip_weights: str | Path | None = None,
+    clip_sha256: str | None = None,
+    profile: str = "paper",
+    seed: int = 0,
+    class_noise: Tensor | None = None,
+    **constants: Any,
+) -> Checkpoint:
+    """What `build` builds, as a checkpoint; the arguments are the same."""
+    learned = normalise_names(prompt_state_dict or {})
+    if class_noise is not None:
+        learned[NOISE] = class_noise
+    config = config_of_parts(
+        backbone,
+        learned,
+        image_size=image_size,
+        pretrained=pretrained,
+        profile=profile,
+        **{"noise_seed": seed, **constants},
+    )
+    clip = dict(clip_state_dict or {})
+    if clip_state_dict is None and (pretrained is not None or clip_weights is not None):
+        clip = find_clip(config, clip_weights, accepted={clip_sha256} if clip_sha256 else None)
+    given = clip | learned
+    tensors = given | _missing_parts(config, clip=clip, learned=learned, seed=seed)
+    provenance = {
+        "trained": bool(clip) and prompt_state_dict is not None,
+        "source": "cops.build",
+        "random_parts": [part for part, there in (("clip", clip), ("prompt_learner", prompt_state_dict)) if not there],
+        "seed": seed,
+        "created_by": f"cops {cops.__version__}",
+    }
+    return Checkpoint(config=config, provenance=provenance, tensors=check_tensors(config, tensors, label="the model"))
+
+
+def config_of_parts(
+    backbone: str | Mapping[str, Any],
+    learned: Mapping[str, Tensor],
+    *,
+    image_size: int | None,
+    pretrained: str | None,
+    profile: str,
+    **constants: Any,
+) -> CopsConfig:
+    """The config of the parts: what the weights' shapes say, then the profile, then the constants given."""
+    arch = architecture(backbone)
+    width, layers = int(arch["embed_dim"]), int(arch["text_cfg"].get("layers", 12))
+    derived: dict[str, Any] = {
+        "backbone": backbone if isinstance(backbone, str) else dict(backbone),
+        "pretrained": pretrained,
+        "image_size": image_size or arch["vision_cfg"].get("image_size", 224),
+        "heads": PUBLISHED_HEADS if width % PUBLISHED_HEADS == 0 else max(1, width // 64),
+        "deep_layers": count_deep_layers(learned) if learned else min(8, layers - 1),
+    }
+    if NOISE in learned:
+        derived["samples"] = len(learned[NOISE])
+    chosen = profile_named(profile)
+    of_profile = {"profile": profile, "k": chosen.k, "alpha": chosen.alpha, "beta": chosen.beta}
+    if {"k", "alpha", "beta"} & set(constants):
+        of_profile["profile"] = "custom"
+    values = derived | of_profile | constants
+    check_names(values)
+    return CopsConfig(**values)
+
+
+def find_device(device: str) -> torch.device:
+    """The torch device of a name; `auto` is CUDA where there is one.
+
+    Raises:  ConfigError: there is no such device.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+    except RuntimeError as exc:
+        raise ConfigError(f"unknown device {device!r}; use cpu, cuda or auto") from exc
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"no device {device!r}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices"
+        )
+    return place
+
+
+def find_precision(precision: str) -> str:
+    """The name of a precision; `auto` is float32, in which the published numbers are given.
+
+    Raises:  ConfigError: there is no such precision.
+    """
+    if precision == "auto":
+        return "float32"
+    if precision not in PRECISIONS:
+        raise ConfigError(f"unknown precision {precision!r}; use {', '.join(PRECISIONS)} or auto")
+    return precision
+
+
+def _missing_parts(
+    config: CopsConfig, *, clip: Mapping[str, Tensor], learned: Mapping[str, Tensor], seed: int
+) -> dict[str, Tensor]:
+    """Seeded weights for a part that is absent as a whole; a part given with gaps is an error for the check to name."""
+    expected = expected_shapes(config)
+    has_learned = any(name != NOISE for name in learned)
+    absent = {
+        name: shape
+        for name, shape in expected.items()
+        if name != NOISE and not (has_learned if name.startswith(LEARNED) else clip)
+    }
+    parts = random_tensors(absent, seed=seed)
+    if NOISE not in learned:
+        samples, width = expected[NOISE]
+        parts[NOISE] = draw_class_noise(samples, width, seed=config.noise_seed)
+    return parts

@@ -1,0 +1,223 @@
+"""CoPS, the paper's figure as code.
+
+The paper's symbols, decoded once:
+    B batch · S image side, 518 px · p patch, 14 px · g = S/p, 37 · N = g² patches · D vision width, 1024
+    C joint embedding, 768 · M state tokens, 6 · R draws of the class tokens, 10 · τ temperature, 0.07
+    f image feature (B, C) · P patch features (B, N, C) · t_n, t_a state queries (M, C)
+    A_n, A_a prototypes of an image (B, M, C) · d_n, d_a distances to them (B, N) · z class noise (R, C)
+    T text features (B, 2, C), [normal, anomaly] · p_i anomaly probability · s_i patch score · α, β weights of the parts
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from numpy.typing import ArrayLike
+from open_clip.model import CLIP
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cops import alignment, maps
+from cops.backbone import build_clip, joint_width
+from cops.config import CopsConfig
+from cops.images import Images, as_batch, to_pixels
+from cops.prompts import PromptLearner, enclose, encode_prompts
+from cops.vision import encode_images
+
+DEFAULT_BATCH = {"cuda": 16}
+CPU_BATCH = 4  # more gains nothing on a CPU
+
+UNTRAINED = "These weights are untrained: scores and maps show that the software runs, and say nothing of the pictures."
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of B images, float32; every score is in [0, 1], higher is more anomalous."""
+
+    pred_score: Float32[np.ndarray, " b"]
+    """β · class_score + (1 − β) · patch_score_max."""
+    class_score: Float32[np.ndarray, " b"]
+    """The classification term alone, before β."""
+    patch_scores: Float32[np.ndarray, "b g g"]
+    """The grid that the anomaly map is made of."""
+    patch_score_max: Float32[np.ndarray, " b"]
+
+
+@dataclass(frozen=True)
+class ForwardPass:
+    """Every quantity of the figure, for B images."""
+
+    image_features: Float[Tensor, "b c"]
+    patch_features_raw: Float[Tensor, "b n c"]
+    patch_features: Float[Tensor, "b n c"]
+    prototypes_normal: Float[Tensor, "b m c"]
+    prototypes_anomaly: Float[Tensor, "b m c"]
+    distance_normal: Float[Tensor, "b n"]
+    distance_anomaly: Float[Tensor, "b n"]
+    text_features_per_sample: Float[Tensor, "b 2 r c"]
+    text_features: Float[Tensor, "b 2 c"]
+    patch_scores: Float[Tensor, "b n"]
+    class_score: Float[Tensor, " b"]
+    patch_score_max: Float[Tensor, " b"]
+    pred_score: Float[Tensor, " b"]
+
+
+class CoPS(nn.Module):
+    """The detector: CLIP under open_clip's own names, and what CoPS learns under `prompt_learner`.
+
+    Build it with `cops.load`, `cops.build` or `cops.from_checkpoint`; made directly, its weights are not set.
+    """
+
+    def __init__(self, config: CopsConfig, *, provenance: Mapping[str, Any] | None = None, model_id: str = "") -> None:
+        super().__init__()
+        clip: CLIP = build_clip(config)
+        self.config = config
+        self.provenance = dict(provenance or {})
+        self.model_id = model_id
+        self.precision = "float32"
+        self.grid = config.image_size // int(clip.visual.patch_size[0])
+        self.visual = clip.visual
+        self.transformer = clip.transformer
+        self.token_embedding = clip.token_embedding
+        self.positional_embedding = clip.positional_embedding
+        self.ln_final = clip.ln_final
+        self.text_projection = clip.text_projection
+        self.logit_scale = clip.logit_scale
+        self.prompt_learner = PromptLearner(config, joint_width(clip))
+
+    @property
+    def image_size(self) -> int:
+        """Side S of the square that pictures are resized to, px."""
+        return self.config.image_size
+
+    @property
+    def trained(self) -> bool:
+        return self.provenance.get("trained") is True
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the scores has to know, in plain words."""
+        return () if self.trained else (UNTRAINED,)
+
+    @property
+    def device(self) -> torch.device:
+        return cast(Tensor, self.positional_embedding).device
+
+    def forward(self, pixels: Float[Tensor, "b 3 s s"]) -> ForwardPass:
+        """Everything the figure shows, for normalised pixels."""
+        config, learner = self.config, self.prompt_learner
+        seen = encode_images(self.visual, pixels)
+        patches = alignment.spatial_average(seen.patches, config.k)
+
+        normal, anomaly = learner.extractor(learner.t_n, patches), learner.extractor(learner.t_a, patches)
+        distance_normal = alignment.prototype_distance(patches, normal)
+        distance_anomaly = alignment.prototype_distance(patches, anomaly)
+
+        per_sample = self.text_features(normal, anomaly)  # (b, 2, r, c)
+        text = functional.normalize(per_sample.mean(dim=2), dim=-1)  # (b, 2, c)
+
+        temperature = config.temperature
+        probability = alignment.anomaly_probability(patches, text, temperature=temperature)
+        patch_scores = alignment.score_patches(probability, distance_normal, distance_anomaly, alpha=config.alpha)
+        class_score = alignment.anomaly_probability(seen.image[:, None], text, temperature=temperature)[:, 0]
+        hottest = patch_scores.amax(dim=1)
+        return ForwardPass(
+            image_features=seen.image,
+            patch_features_raw=seen.patches,
+            patch_features=patches,
+            prototypes_normal=normal,
+            prototypes_anomaly=anomaly,
+            distance_normal=distance_normal,
+            distance_anomaly=distance_anomaly,
+            text_features_per_sample=per_sample,
+            text_features=text,
+            patch_scores=patch_scores,
+            class_score=class_score,
+            patch_score_max=hottest,
+            pred_score=alignment.score_images(class_score, hottest, beta=config.beta),
+        )
+
+    def text_features(
+        self, normal: Float[Tensor, "b m c"], anomaly: Float[Tensor, "b m c"]
+    ) -> Float[Tensor, "b 2 r c"]:
+        """Unit text features of both prompts for each draw of the class tokens, from an image's prototypes.
+
+        As published, the normal prompt takes the anomaly prototypes and the other way round: the published weights were
+        trained so. `CopsConfig.swap_prototypes` undoes it.
+        """
+        states = (anomaly, normal) if self.config.swap_prototypes else (normal, anomaly)
+        prompts = enclose(self.prompt_learner(*states), self._anchors())  # (b, 2, r, t, c)
+        ends = encode_prompts(
+            prompts.flatten(0, 2),
+            transformer=self.transformer,
+            positions=self.positional_embedding,
+            deep_prompts=list(self.prompt_learner.compound_prompts_text),
+        )
+        features = functional.normalize(self.ln_final(ends) @ self.text_projection, dim=-1)
+        return features.reshape(*prompts.shape[:3], -1)
+
+    @torch.inference_mode()
+    def predict(self, images: Images, *, batch_size: int | None = None) -> Prediction:
+        """Scores of pictures; each depends on its picture and the model alone, not on its neighbours.
+
+        Args:    images: PIL images, or uint8 RGB (B, H, W, 3), of any size.   batch_size: None is fit for the device.
+        Raises:  ImageError: a picture cannot be scored as it is.
+        """
+        batch_size = batch_size or DEFAULT_BATCH.get(self.device.type, CPU_BATCH)
+        images = as_batch(images)
+        starts = range(0, len(images), batch_size)
+        parts = [self._predict_batch(images[start : start + batch_size]) for start in starts]
+        if not parts:
+            return _empty_prediction(self.grid)
+        joined = {
+            field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Prediction)
+        }
+        return Prediction(**joined)
+
+    def anomaly_map(
+        self, patch_scores: ArrayLike, size_hw: tuple[int, int] | None = None, *, rows: slice | None = None
+    ) -> Float32[np.ndarray, "*b h w"]:
+        """The full-size map of patch scores; see `cops.anomaly_map`."""
+        sigma_px = self.config.sigma_px
+        return maps.anomaly_map(patch_scores, image_size=self.image_size, size_hw=size_hw, sigma_px=sigma_px, rows=rows)
+
+    def normalise(self, pixels: UInt8[np.ndarray, "b s s 3"]) -> Float[Tensor, "b 3 s s"]:
+        """8-bit pixels on the model's device, scaled to [0, 1], with CLIP's mean and deviation taken out."""
+        scaled = torch.tensor(pixels).to(self.device).permute(0, 3, 1, 2).float() / 255
+        mean, std = (
+            torch.tensor(values, device=self.device)[:, None, None]
+            for values in (self.config.pixel_mean, self.config.pixel_std)
+        )
+        return (scaled - mean) / std
+
+    def _predict_batch(self, images: Images) -> Prediction:
+        passed = self(self.normalise(to_pixels(images, self.image_size)))
+        return Prediction(
+            pred_score=passed.pred_score.cpu().numpy(),
+            class_score=passed.class_score.cpu().numpy(),
+            patch_scores=passed.patch_scores.reshape(-1, self.grid, self.grid).cpu().numpy(),
+            patch_score_max=passed.patch_score_max.cpu().numpy(),
+        )
+
+    def _anchors(self) -> Float[Tensor, "3 c"]:
+        table = cast(Tensor, self.token_embedding.weight)
+        return table[[self.config.sot_id, self.config.stop_id, self.config.eot_id]]
+
+
+def use_precision(model: CoPS, precision: str) -> None:
+    """Run the towers' large products in a lower precision; norms, residual sums and the scoring stay float32."""
+    model.precision = precision
+    dtype: torch.dtype = getattr(torch, precision)
+    for block in (*model.visual.transformer.resblocks, *model.transformer.resblocks):
+        block.attn.to(dtype)
+        block.mlp.to(dtype)
+    model.visual.conv1.to(dtype)
+
+
+def _empty_prediction(grid: int) -> Prediction:
+    none = np.empty(0, dtype=np.float32)
+    patch_scores = np.empty((0, grid, grid), dtype=np.float32)
+    return Prediction(pred_score=none, class_score=none, patch_scores=patch_scores, patch_score_max=none)

@@ -1,0 +1,50 @@
+"""Published CoPS weights, a `.pth` with one key `prompt_learner`, as tensors under our names."""
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cops.errors import CheckpointError
+
+PREFIX = "prompt_learner."
+ENCODER = "vae_encoder."
+DEEP = re.compile(r"compound_prompts_text\.(\d+)$")
+
+
+def read_published(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a published file as float32, `prompt_learner.` before each name. It is read without unpickling.
+
+    Raises:  CheckpointError: the file is absent, is no weights file, or would need objects unpickled.
+    """
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as exc:
+        raise CheckpointError(f"no published weights at {path}") from exc
+    except pickle.UnpicklingError as exc:
+        raise CheckpointError(
+            f"{path} refused: it holds more than tensors, or is no torch file. Nothing was run"
+        ) from exc
+    except (OSError, RuntimeError, EOFError, ValueError) as exc:
+        raise CheckpointError(f"{path} is no readable torch file: {exc}") from exc
+    learned = loaded.get("prompt_learner") if isinstance(loaded, Mapping) else None
+    if not isinstance(learned, Mapping):
+        keys = sorted(map(str, loaded))[:6] if isinstance(loaded, Mapping) else type(loaded).__name__
+        raise CheckpointError(f"{path} has no key 'prompt_learner', which published CoPS weights have; it has {keys}")
+    if wrong := [str(name) for name, value in learned.items() if not isinstance(value, Tensor)]:
+        raise CheckpointError(f"{path}: these entries are no tensors: {', '.join(wrong[:6])}")
+    return normalise_names(learned)
+
+
+def normalise_names(learned: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Published names with their prefix, float32; the VAE's encoder is left out, since inference does not need it."""
+    named = {name.removeprefix(PREFIX): tensor.detach().float() for name, tensor in learned.items()}
+    return {PREFIX + name: tensor for name, tensor in named.items() if not name.startswith(ENCODER)}
+
+
+def count_deep_layers(learned: Mapping[str, Tensor]) -> int:
+    """Number of deep prompts among the tensors."""
+    return sum(DEEP.search(name) is not None for name in learned)

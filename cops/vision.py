@@ -1,0 +1,76 @@
+"""The image tower on two paths: CLIP's own (Q-KV) for the image feature, V-VV for dense patch features.
+
+Residual sums and norms stay in float32; only the large products run in the weights' precision.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cops.attention import feed_forward, project_in, project_out
+
+
+@dataclass(frozen=True)
+class VisionFeatures:
+    """What the image tower says of b images: neither feature is normalised."""
+
+    image: Float[Tensor, "b c"]
+    patches: Float[Tensor, "b n c"]
+
+
+def encode_images(visual: nn.Module, pixels: Float[Tensor, "b 3 s s"]) -> VisionFeatures:
+    """Image and patch features from CLIP's vision transformer.
+
+    `ln_post` is applied to the patches and not to the image feature, unlike in CLIP: the published weights expect that.
+    Args:    visual: `open_clip.model.CLIP(...).visual`.   pixels: normalised; the side is a multiple of the patch.
+    Source:  the paper's image branch (Q-KV and V-VV attention).
+    """
+    x = embed(visual, pixels)  # (b, 1 + n, d)
+    y = x
+    for block in visual.transformer.resblocks:  # type: ignore[union-attr]
+        x, y = two_path_layer(block, x, y)
+    return VisionFeatures(image=x[:, 0] @ visual.proj, patches=visual.ln_post(y[:, 1:]) @ visual.proj)  # type: ignore[operator]
+
+
+def two_path_layer(
+    block: nn.Module, x: Float[Tensor, "b t d"], y: Float[Tensor, "b t d"]
+) -> tuple[Float[Tensor, "b t d"], Float[Tensor, "b t d"]]:
+    """One layer: the dense path y gathers what values attend to among themselves, and has no MLP.
+
+    Both attentions read the values of the x path and leave through the same projection.
+    """
+    query, key, value = project_in(block.attn, block.ln_1(x))  # type: ignore[arg-type, operator]
+    y = y + project_out(block.attn, functional.scaled_dot_product_attention(value, value, value))  # type: ignore[arg-type]
+    x = x + project_out(block.attn, functional.scaled_dot_product_attention(query, key, value))  # type: ignore[arg-type]
+    return x + feed_forward(block, x), y
+
+
+def embed(visual: nn.Module, pixels: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b t d"]:
+    """Patches with the class token first, positions added, normed."""
+    weight: Tensor = visual.conv1.weight  # type: ignore[union-attr, assignment]
+    patch = weight.shape[-1]
+    grid = pixels.shape[-1] // patch
+    # A product of unfolded patches: cuDNN would run the convolution in TF32, whose error is above 1e-4.
+    patches = pixels.reshape(-1, 3, grid, patch, grid, patch)
+    patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)  # (b, n, 3pp)
+    tokens = functional.linear(patches.to(weight.dtype), weight.flatten(1)).float()  # (b, n, d)
+    class_token = visual.class_embedding.expand(len(pixels), 1, -1)  # type: ignore[operator]
+    positions = resize_positions(visual.positional_embedding, grid)  # type: ignore[arg-type]
+    embedded: Tensor = visual.ln_pre(torch.cat([class_token, tokens], dim=1) + positions)  # type: ignore[operator]
+    return embedded
+
+
+def resize_positions(table: Float[Tensor, "t d"], grid: int) -> Float[Tensor, "u d"]:
+    """The positional table for a grid×grid image: class row kept, patch rows resized bilinearly.
+
+    open_clip would resize bicubically with antialias; the published weights were trained with this.
+    """
+    side = int((len(table) - 1) ** 0.5)
+    if side == grid:
+        return table
+    square = table[1:].reshape(side, side, -1).permute(2, 0, 1)[None]  # (1, d, side, side)
+    resized = functional.interpolate(square, size=(grid, grid), mode="bilinear", align_corners=False)
+    return torch.cat([table[:1], resized[0].flatten(1).T])

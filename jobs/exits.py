@@ -1,0 +1,16 @@
+"""What every job returns: 0 done, 1 failed, 2 wrong use, 3 done, but too many bad images."""
+
+from __future__ import annotations
+
+import sys
+
+from cops.errors import ConfigError, CopsError
+from pipeline.errors import InputError
+
+DONE, FAILED, WRONG_USE, TOO_MANY_BAD = 0, 1, 2, 3
+
+
+def fail(error: CopsError) -> int:
+    """Say what went wrong on stderr, without a traceback; the exit code that it means."""
+    print(f"error: {error}", file=sys.stderr)
+    return WRONG_USE if isinstance(error, InputError | ConfigError) else FAILED

@@ -1,0 +1,165 @@
+"""Score an image archive into Parquet tables: `python jobs/score.py --input URI --output URI`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+if __name__ == "__main__":  # however it is started, `cops` and `pipeline` are found beside `jobs`
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import tyro
+
+from cops.errors import CopsError
+from jobs.exits import DONE, TOO_MANY_BAD, fail
+from pipeline.config import Device, Format, Precision, ScoreConfig, new_run_id
+from pipeline.decode import DecodeRules
+from pipeline.errors import InputError
+
+Repeatable = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
+SAMPLES = Path("samples/images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Score every image of an archive, once, into tables that SQL reads.
+
+    Exit codes: 0 done; 1 failed, and the same command with the same --run-id goes on; 2 wrong use; 3 done, but too many
+    bad images.
+    """
+
+    input: Repeatable = ()
+    """A folder, prefix or glob of images; .tar shards; Parquet with image bytes; or a manifest (.parquet, .csv, .jsonl)
+    with a uri column. Any fsspec URI; may be given again. Default: the sample archive that `make score` writes."""
+
+    output: str = "out/"
+    """Root of the tables: scores/, quarantine/ and runs/ beneath it. Any fsspec URI."""
+
+    model: str = "embedded"
+    """A CoPS checkpoint, local or in a store, or the name of the packaged one."""
+
+    clip_weights: str | None = None
+    """A local file of CLIP weights, for a checkpoint that has none of its own. Its checksum is checked."""
+
+    run_id: str | None = None
+    """Name of the run; the same again resumes it. Default: the date and time."""
+
+    format: Format = "auto"
+    """What the inputs are, where recognising them is not wanted."""
+
+    incremental: bool = False
+    """Skip images that an earlier committed run scored with the same model and content."""
+
+    category: str | None = None
+    """The category of all images."""
+
+    path_fields: str | None = None
+    """Columns read from the path, matched from its end: '{line}/{category}/{date}/{name}'."""
+
+    keep_columns: str | None = None
+    """Columns of a manifest or Parquet input, or fields of WebDataset .json files, to keep: a,b,c."""
+
+    image_column: str | None = None
+    """The column of image bytes, where a Parquet input has several."""
+
+    thresholds: str | None = None
+    """Thresholds per category, a table from jobs/calibrate.py."""
+
+    image_threshold: float | None = None
+    """Images that score this or more are labelled anomalous. Without thresholds labels and masks are null."""
+
+    pixel_threshold: float | None = None
+    """Pixels of the anomaly map of this or more make the mask."""
+
+    batch_size: int | None = None
+    """Images the model takes at once. Default: fit for the device."""
+
+    actors: str | None = None
+    """Model actors, MIN:MAX. Default: up to one a GPU, or to half of the CPUs."""
+
+    device: Device = "auto"
+    """Where the model runs."""
+
+    precision: Precision = "auto"
+    """Of the model's large products; auto is float32."""
+
+    max_error_fraction: float = 0.01
+    """More bad images than this share of the planned ones ends the run with exit code 3, all good rows kept."""
+
+    limit: int | None = None
+    """Only the first N images."""
+
+    dry_run: bool = False
+    """Show what would be done: images, model, estimated time. Writes nothing."""
+
+    top: int = 12
+    """How many of the highest scores to show, as a table and as a contact sheet; 0 for none."""
+
+    bit_depth_range: str | None = None
+    """LO:HI, what is black and white in 16-bit and float images. Default: the full range of the bit depth."""
+
+    alpha_background: str = "#ffffff"
+    """The colour behind transparent pixels."""
+
+    max_pixels: int = DecodeRules.max_pixels
+    """Larger images are quarantined."""
+
+    max_bytes: int = DecodeRules.max_bytes
+    """Larger files are quarantined."""
+
+    def config(self) -> ScoreConfig:
+        """Raises:  InputError: options that cannot be meant."""
+        if not self.input and not SAMPLES.is_dir():
+            raise InputError("no --input, and no sample archive here; `make score` or jobs/make_samples.py writes one")
+        rules = DecodeRules(
+            max_pixels=self.max_pixels,
+            max_bytes=self.max_bytes,
+            bit_depth_range=self.bit_depth_range,
+            alpha_background=self.alpha_background,
+        )
+        return ScoreConfig(
+            inputs=self.input or (str(SAMPLES),),
+            output=self.output,
+            model=self.model,
+            clip_weights=self.clip_weights,
+            run_id=self.run_id or new_run_id(),
+            format=self.format,
+            incremental=self.incremental,
+            category=self.category,
+            path_fields=self.path_fields,
+            keep_columns=tuple(name.strip() for name in (self.keep_columns or "").split(",") if name.strip()),
+            image_column=self.image_column,
+            thresholds=self.thresholds,
+            image_threshold=self.image_threshold,
+            pixel_threshold=self.pixel_threshold,
+            batch_size=self.batch_size,
+            actors=self.actors,
+            device=self.device,
+            precision=self.precision,
+            max_error_fraction=self.max_error_fraction,
+            limit=self.limit,
+            decode=rules,
+        )
+
+
+def main(options: Options) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    try:
+        config = options.config()
+        from pipeline import summary  # noqa: PLC0415 -- Ray and torch take seconds: after the options are known good
+
+        if options.dry_run:
+            print(summary.dry_run(config))
+            return DONE
+        report = summary.score_and_report(config, top=options.top)
+    except CopsError as error:
+        return fail(error)
+    print(report.text)
+    return TOO_MANY_BAD if report.too_many_bad else DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Options)))

@@ -1,0 +1,156 @@
+"""One attempt at a run: what the run is, its plan, and what of it is left to do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline import ledger
+from pipeline.config import ScoreConfig
+from pipeline.errors import InputError
+from pipeline.incremental import drop_scored
+from pipeline.layout import TABLES, RunLayout
+from pipeline.model import ModelCard
+from pipeline.plan import PlanSummary, metadata_types, plan_record, rewrite_plan, write_plan
+from pipeline.schema import PLAN
+from pipeline.sources import PlanRows, Source, recognise
+from pipeline.storage import redact, remove_tree
+from pipeline.thresholds import Thresholds
+from pipeline.worklist import Worklist, make_worklist
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A run's plan as it lies in the store."""
+
+    files: list[str]
+    summary: PlanSummary
+    metadata: Mapping[str, pa.DataType]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remaining:
+    """What this attempt does: the plan without what the tables hold. `parts` are the files that were there."""
+
+    worklist: Worklist
+    parts: frozenset[str]
+    done: int
+
+
+def identity(config: ScoreConfig, card: ModelCard, thresholds: Thresholds) -> dict[str, Any]:
+    """What makes a run this run: everything that decides which rows its tables hold. Kept in its record."""
+    return {
+        "inputs": [redact(uri) for uri in config.inputs],
+        "format": config.format,
+        "model": card.name,
+        "model_id": card.model_id,
+        "precision": card.precision,
+        "incremental": config.incremental,
+        "category": config.category,
+        "path_fields": config.path_fields,
+        "keep_columns": list(config.keep_columns),
+        "image_column": config.image_column,
+        "thresholds": redact(config.thresholds) if config.thresholds else None,
+        "image_threshold": thresholds.pooled.image,
+        "pixel_threshold": thresholds.pooled.pixel,
+        "limit": config.limit,
+        "decode": asdict(config.decode),
+    }
+
+
+def check_identity(known: Mapping[str, Any], now: Mapping[str, Any], run_id: str) -> None:
+    """Raises:  InputError: a run of this id was started with other values."""
+    other = {name: (known.get(name), value) for name, value in now.items() if known.get(name) != value}
+    if other:
+        told = "; ".join(f"{name} was {before!r}, is now {after!r}" for name, (before, after) in other.items())
+        raise InputError(f"run {run_id!r} was started otherwise: {told}. Give the same values, or another --run-id.")
+
+
+def find_or_make_plan(config: ScoreConfig, layout: RunLayout, card: ModelCard, identity: Mapping[str, Any]) -> Plan:
+    """The run's plan: made by the first attempt, found by later ones, so that all of them score the same images.
+
+    Raises:  InputError: there is nothing to score, or the run was started with other values.
+    """
+    path = layout.work_path("plan.json")
+    record = layout.read_json(path)
+    if record is None:
+        record = make_plan(config, layout, card) | {"identity": dict(identity)}
+        layout.write_json(path, record, once=True)
+    check_identity(record["identity"], identity, config.run_id)
+    files = [layout.root.join(name) for name in record["files"]]
+    names = record["metadata"]
+    schema = pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(record["schema"])))
+    metadata = {name: schema.field(name).type for name in names}
+    return Plan(files=files, summary=PlanSummary(**record["summary"]), metadata=metadata)
+
+
+def make_plan(config: ScoreConfig, layout: RunLayout, card: ModelCard) -> dict[str, Any]:
+    """Write the plan's files; what plan.json says of them."""
+    sources = [recognise(uri, forced=config.format, image_column=config.image_column) for uri in config.inputs]
+    rows = plan_rows(config, sources)
+    remove_tree(layout.root.fs, layout.work_path("plan"))  # of an attempt that died while planning
+    files, summary = write_plan(config, sources, layout.root, layout.work_path("plan"), rows=rows)
+    if config.incremental:
+        files, summary.skipped = drop_scored(
+            layout, config.output, files, rows.schema, model_id=card.model_id, max_bytes=config.decode.max_bytes
+        )
+        summary.planned -= summary.skipped
+    schema = rows.schema.serialize().to_pybytes().hex()
+    return plan_record(files, summary, layout.root) | {"metadata": list(rows.metadata), "schema": schema}
+
+
+def plan_rows(config: ScoreConfig, sources: list[Source]) -> PlanRows:
+    metadata = metadata_types(config, sources)
+    return PlanRows(category=config.category, template=config.path_template, metadata=metadata)
+
+
+def remaining(layout: RunLayout, plan: Plan, attempt: int) -> Remaining:
+    """What the tables do not hold yet. They are the only ledger, read anew by every attempt."""
+    _remove_temporaries(layout)
+    parts = {table: layout.parts(table) for table in TABLES}
+    known = frozenset(path for paths in parts.values() for path in paths)
+    if not known:
+        worklist = make_worklist(layout.root, plan.files, plan.summary.planned)
+        return Remaining(worklist=worklist, parts=known, done=0)
+    schema = PLAN
+    for name, kind in plan.metadata.items():
+        schema = schema.append(pa.field(name, kind))
+    folder = layout.work_path(f"todo-{attempt:05d}")
+    files = rewrite_plan(layout.root, plan.files, folder, schema, query=ledger.REMAINING, **parts)
+    left = _count(layout, files)
+    log.info("resuming: %d of %d images are in the tables already", plan.summary.planned - left, plan.summary.planned)
+    worklist = make_worklist(layout.root, files, left)
+    return Remaining(worklist=worklist, parts=known, done=plan.summary.planned - left)
+
+
+def remove_strays(layout: RunLayout, known: frozenset[str], attempt: int) -> None:
+    """Parts that an earlier attempt's lost process wrote after we had read the tables: we did those images, too."""
+    for table in TABLES:
+        for path in layout.parts(table):
+            is_ours = path.rpartition("/")[2].startswith(f"part-{attempt:05d}-")
+            if path not in known and not is_ours:
+                log.warning("removing %s: a process of an earlier attempt wrote it late", layout.root.uri(path))
+                layout.root.fs.rm_file(path)
+
+
+def _count(layout: RunLayout, files: list[str]) -> int:
+    if not files:
+        return 0
+    with ledger.tables(layout.root, plan=files) as sql:
+        (rows,) = sql.execute("SELECT count(*) FROM plan").fetchone()
+    return int(rows)
+
+
+def _remove_temporaries(layout: RunLayout) -> None:
+    """Half-written files of killed writers on local disk; no reader sees them, but they take room."""
+    if not layout.root.is_local:
+        return
+    for table in TABLES:
+        for path in layout.root.fs.glob(f"{layout.table_dir(table)}/.*.tmp"):
+            layout.root.fs.rm_file(path)

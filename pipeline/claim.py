@@ -1,0 +1,148 @@
+"""One run id, one run at a time: a numbered claim file, created once, that its holder keeps fresh.
+
+A dead holder's claim is taken over by creating the next number, which the store lets one process do. Whether a
+holder lives is told by its heartbeat *changing* while we watch, not by comparing clocks; a holder on this very
+machine is looked up among the processes instead, so a rerun after `kill -9` need not wait.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pipeline.errors import ClaimError
+from pipeline.layout import RunLayout
+from pipeline.storage import create_once, write_atomic
+
+HEARTBEAT_S = 10.0
+WATCH_S = 35.0  # three heartbeats and a slow store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Claim:
+    """Held from `take_claim` to the end of its `with` block."""
+
+    layout: RunLayout
+    number: int
+    token: str
+    heartbeat_s: float = HEARTBEAT_S
+    lost: threading.Event = field(default_factory=threading.Event)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> Claim:
+        self._thread = threading.Thread(target=self._keep_fresh, name="claim-heartbeat", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stop.set()
+        if self._thread:
+            self._thread.join()
+        if not self.lost.is_set() and self.layout.root.fs.exists(_path(self.layout, self.number)):
+            self._write(released=True)
+
+    def check(self) -> None:
+        """Raises:  ClaimError: another run has taken this id over; this one must write nothing more."""
+        if self.lost.is_set() or self.layout.root.fs.exists(_path(self.layout, self.number + 1)):
+            self.lost.set()
+            raise ClaimError(f"run {self.layout.run_id!r} was taken over by another process; this one stops")
+
+    def _keep_fresh(self) -> None:
+        while not self._stop.wait(self.heartbeat_s):
+            try:
+                self.check()
+                self._write()
+            except ClaimError:
+                return
+            except OSError as exc:  # a store that hiccups is no reason to stop; silence for long is taken as death
+                log.warning("could not renew the claim on run %s, will try again: %s", self.layout.run_id, exc)
+
+    def _write(self, *, released: bool = False) -> None:
+        write_atomic(self.layout.root.fs, _path(self.layout, self.number), _content(self.token, released=released))
+
+
+def take_claim(layout: RunLayout, *, heartbeat_s: float = HEARTBEAT_S, watch_s: float = WATCH_S) -> Claim:
+    """Become the one process that works on this run.
+
+    Raises:  ClaimError: another process does, and gave a sign of life while we watched.
+    """
+    number = _latest(layout)
+    if number and not _is_over(layout, number, watch_s):
+        holder = _holder(layout, number)
+        raise ClaimError(
+            f"run {layout.run_id!r} is being worked on by {holder.get('host')} (process {holder.get('pid')}). "
+            "Wait for it, stop it, or choose another --run-id."
+        )
+    token = secrets.token_hex(8)
+    try:
+        create_once(layout.root.fs, _path(layout, number + 1), _content(token))
+    except FileExistsError as exc:
+        raise ClaimError(f"run {layout.run_id!r} was claimed by another process at this very moment") from exc
+    return Claim(layout, number + 1, token, heartbeat_s)
+
+
+def _path(layout: RunLayout, number: int) -> str:
+    return layout.work_path(f"claim-{number:05d}.json")
+
+
+def _latest(layout: RunLayout) -> int:
+    claims = [path for path in layout.list_files(layout.work_dir, ".json") if "/claim-" in path]
+    return int(claims[-1].rpartition("-")[2].removesuffix(".json")) if claims else 0
+
+
+def _holder(layout: RunLayout, number: int) -> dict[str, Any]:
+    return layout.read_json(_path(layout, number)) or {}
+
+
+def _is_over(layout: RunLayout, number: int, watch_s: float) -> bool:
+    first = _holder(layout, number)
+    if not first or first.get("released"):
+        return True
+    if first.get("machine") == _machine():
+        return _start_of(first["pid"]) != first.get("process_start")
+    log.warning("run %s is claimed by %s; watching %.0f s for a sign of life", layout.run_id, first["host"], watch_s)
+    deadline = time.monotonic() + watch_s
+    while time.monotonic() < deadline:
+        time.sleep(min(1.0, watch_s / 5))
+        now = _holder(layout, number)
+        if now.get("released"):
+            return True
+        if now != first:
+            return False
+    return True
+
+
+def _content(token: str, *, released: bool = False) -> bytes:
+    pid = os.getpid()
+    holder = {"token": token, "host": socket.gethostname(), "pid": pid, "machine": _machine()}
+    beat = {"process_start": _start_of(pid), "beat": time.time_ns(), "released": released}
+    return json.dumps(holder | beat).encode()
+
+
+def _machine() -> str | None:
+    """This boot and process namespace, within which a process number means one process; None where unknown."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return None
+
+
+def _start_of(pid: int) -> str | None:
+    """When a process started, in clock ticks since boot; None where there is no such process (or no /proc)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None

@@ -1,0 +1,115 @@
+"""The single point at which a run comes into being: everything checked, then one file written once."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipeline import ledger
+from pipeline.errors import RunError
+from pipeline.layout import TABLES, RunLayout, Table
+from pipeline.write import STAGES, TOTALS_KEY
+
+_PACKAGES = (
+    "cops-inspection",
+    "ray",
+    "torch",
+    "open_clip_torch",
+    "pyarrow",
+    "pandas",
+    "numpy",
+    "pillow",
+    "fsspec",
+    "duckdb",
+)
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One part file of a run; `path` is relative to the output root."""
+
+    table: Table
+    path: str
+    rows: int
+    num_bytes: int
+    totals: Mapping[str, float]
+
+
+def data_files(layout: RunLayout) -> list[DataFile]:
+    """The run's part files with their row counts, from their footers."""
+    files = []
+    prefix = layout.root.path.rstrip("/") + "/"
+    for table in TABLES:
+        for path in layout.parts(table):
+            with layout.root.fs.open(path, "rb") as opened:
+                metadata = pq.read_metadata(opened)
+                size = opened.seek(0, 2)
+            totals = json.loads((metadata.metadata or {}).get(TOTALS_KEY, b"{}"))
+            files.append(DataFile(table, path.removeprefix(prefix), metadata.num_rows, size, totals))
+    return files
+
+
+def verify(layout: RunLayout, plan_files: Sequence[str]) -> None:
+    """Hold the tables against the plan.
+
+    Raises:  RunError: an image is missing, there twice, or was never planned.
+    """
+    parts = {table: layout.parts(table) for table in TABLES}
+    with ledger.tables(layout.root, plan=list(plan_files), **parts) as sql:
+        balance = ledger.balance(sql)
+    if not balance.is_even:
+        raise RunError(
+            f"run {layout.run_id!r} is not committed: of its planned images {balance.missing} are in no table, "
+            f"{balance.twice} are there twice, and {balance.unplanned} were never planned "
+            f"(such as image_id {', '.join(balance.examples)}). Run the same command again to do what is missing."
+        )
+
+
+def counts_of(files: Sequence[DataFile]) -> dict[str, int]:
+    """Rows of both tables, and the encoded bytes of the images behind them."""
+    rows: Counter[str] = Counter()
+    for file in files:
+        rows[file.table] += file.rows
+    num_bytes = int(sum(file.totals.get("num_bytes", 0) for file in files))
+    return {"scored": rows["scores"], "quarantined": rows["quarantine"], "bytes": num_bytes}
+
+
+def seconds_of(files: Sequence[DataFile]) -> dict[str, float]:
+    """Seconds of work by stage, summed over tasks and attempts."""
+    stages = {stage.removesuffix("_s"): stage for stage in STAGES}
+    return {name: round(sum(file.totals.get(stage, 0.0) for file in files), 3) for name, stage in stages.items()}
+
+
+def file_records(files: Sequence[DataFile]) -> list[dict[str, Any]]:
+    return [{"table": file.table, "path": file.path, "rows": file.rows, "num_bytes": file.num_bytes} for file in files]
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of the code that runs, None outside a checkout."""
+    here = Path(__file__).resolve().parents[1]
+    if not (here / ".git").exists():
+        return None
+    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return None

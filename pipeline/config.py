@@ -1,0 +1,85 @@
+"""What a scoring run is asked to do; jobs/score.py makes its flags from these fields."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pipeline.decode import DecodeRules
+from pipeline.errors import InputError
+from pipeline.paths import PathTemplate
+
+Format = Literal["auto", "images", "webdataset", "parquet", "manifest"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Device = Literal["auto", "cpu", "cuda"]
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_ACTORS = re.compile(r"(\d+)(?::(\d+))?")
+
+
+def new_run_id() -> str:
+    """The date and time, in UTC, fit for a folder's name."""
+    return datetime.datetime.now(datetime.UTC).strftime("run-%Y-%m-%dT%H-%M-%SZ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreConfig:
+    """One run of jobs/score.py. Raises InputError where a value cannot be meant."""
+
+    inputs: tuple[str, ...]
+    output: str = "out/"
+    model: str = "embedded"
+    clip_weights: str | None = None
+    run_id: str = field(default_factory=new_run_id)
+    format: Format = "auto"
+    incremental: bool = False
+    category: str | None = None
+    path_fields: str | None = None
+    keep_columns: tuple[str, ...] = ()
+    image_column: str | None = None
+    thresholds: str | None = None
+    image_threshold: float | None = None
+    pixel_threshold: float | None = None
+    batch_size: int | None = None
+    actors: str | None = None
+    device: Device = "auto"
+    precision: Precision = "auto"
+    max_error_fraction: float = 0.01
+    limit: int | None = None
+    decode: DecodeRules = field(default_factory=DecodeRules)
+
+    def __post_init__(self) -> None:
+        if not self.inputs:
+            raise InputError("no --input given")
+        if not _RUN_ID.fullmatch(self.run_id):
+            raise InputError(f"--run-id: expected letters, digits, '.', '_' and '-' (128 at most), got {self.run_id!r}")
+        if self.thresholds and (self.image_threshold is not None or self.pixel_threshold is not None):
+            raise InputError("give --thresholds or --image-threshold and --pixel-threshold, not both")
+        for name, value in (("--image-threshold", self.image_threshold), ("--pixel-threshold", self.pixel_threshold)):
+            if value is not None and not 0 < value <= 1:
+                raise InputError(f"{name}: scores lie in 0..1, so a threshold is above 0 and at most 1; got {value}")
+        if not 0 <= self.max_error_fraction <= 1:
+            raise InputError(f"--max-error-fraction: expected a number from 0 to 1, got {self.max_error_fraction}")
+        for name, count in (("--limit", self.limit), ("--batch-size", self.batch_size)):
+            if count is not None and count < 1:
+                raise InputError(f"{name}: expected 1 or more, got {count}")
+        if self.category is not None and self.path_template and "category" in self.path_template.fields:
+            raise InputError("--category and {category} in --path-fields say two things about one column; give one")
+        self.actor_range()
+
+    @property
+    def path_template(self) -> PathTemplate | None:
+        return PathTemplate(self.path_fields) if self.path_fields else None
+
+    def actor_range(self) -> tuple[int, int] | None:
+        """--actors as (min, max); one number means exactly that many."""
+        if self.actors is None:
+            return None
+        found = _ACTORS.fullmatch(self.actors)
+        low = int(found[1]) if found else 0
+        high = int(found[2] or low) if found else 0
+        if not 1 <= low <= high:
+            raise InputError(f"--actors: expected MIN:MAX with 1 <= MIN <= MAX, such as 1:4; got {self.actors!r}")
+        return low, high

@@ -1,0 +1,257 @@
+"""Encoded bytes to uint8 RGB at the model's side, by rules that the run record keeps.
+
+Pillow decodes; pictures deeper than 8 bits a channel, which Pillow clips or cuts, go through OpenCV and are
+scaled by the bit depth's full range (or `--bit-depth-range`). One picture that cannot be decoded is a row with
+a reason, never an exception beyond `decode_image`'s own `ImageRejected`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from pipeline.errors import InputError
+from pipeline.schema import Reason
+
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # it writes a line on stderr for every bad TIFF
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+ENDINGS = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+ImageFile.LOAD_TRUNCATED_IMAGES = False
+Image.init()  # registers every plugin; `formats=` below chooses among them
+Image.MAX_IMAGE_PIXELS = None  # ours is checked before any pixel is decoded, and says so in the table
+
+_EXIF_ORIENTATION = 0x0112
+_TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_SAMPLE_FORMAT = 258, 262, 339
+_SIGNED, _FLOAT = 2, 3
+_PNG_BIT_DEPTH_AT = 24  # signature 8, chunk length 4, "IHDR" 4, width 4, height 4
+
+RGB = npt.NDArray[np.uint8]
+
+
+class ImageRejected(Exception):  # noqa: N818 -- a verdict on one picture, not a failure of the program
+    """This picture goes to quarantine: why, as a code and in words."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeRules:
+    """Every rule that changes pixels, and the bounds that keep memory in bounds; part of the run record."""
+
+    max_pixels: int = 100_000_000  # 300 MB as RGB
+    max_bytes: int = 256 * 2**20  # of one encoded picture
+    bit_depth_range: str | None = None
+    alpha_background: str = "#ffffff"
+
+    def __post_init__(self) -> None:
+        _ = self.value_range, self.background
+        if min(self.max_pixels, self.max_bytes) < 1:
+            raise InputError("--max-pixels and --max-bytes: expected 1 or more")
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """`LO:HI` as numbers: what becomes black and what becomes white."""
+        if self.bit_depth_range is None:
+            return None
+        try:
+            low, high = (float(part) for part in self.bit_depth_range.split(":"))
+        except ValueError as exc:
+            raise InputError(f"--bit-depth-range: expected LO:HI such as 0:4095, got {self.bit_depth_range!r}") from exc
+        if not (np.isfinite([low, high]).all() and low < high):
+            raise InputError(f"--bit-depth-range: LO must be below HI, got {self.bit_depth_range!r}")
+        return low, high
+
+    @property
+    def background(self) -> tuple[int, int, int]:
+        if not re.fullmatch(r"#[0-9a-fA-F]{6}", self.alpha_background):
+            raise InputError(f"--alpha-background: expected a colour such as #ffffff, got {self.alpha_background!r}")
+        red, green, blue = bytes.fromhex(self.alpha_background[1:])
+        return red, green, blue
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture as shown: EXIF orientation applied, RGB, full size. `mode` is the file's own."""
+
+    rgb: Image.Image
+    format: str
+    mode: str
+
+
+def decode_image(data: bytes, rules: DecodeRules) -> Decoded:
+    """The picture in full size, uint8 RGB.
+
+    Raises:  ImageRejected: it cannot be shown whole and unclipped; with the reason.
+    """
+    if not data:
+        raise ImageRejected(Reason.EMPTY, "the file has no bytes")
+    if len(data) > rules.max_bytes:
+        raise ImageRejected(Reason.TOO_MANY_BYTES, f"{len(data)} bytes; at most {rules.max_bytes} (--max-bytes)")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata: the picture counts
+        try:
+            return _decode(data, rules)
+        except ImageRejected:
+            raise
+        except UnidentifiedImageError as exc:
+            raise _unidentified(data) from exc
+        except MemoryError as exc:
+            raise ImageRejected(Reason.OUT_OF_MEMORY, "decoding it ran out of memory") from exc
+        except Exception as exc:  # the row guard: whatever a broken picture does to a decoder is this picture's
+            text = f"{type(exc).__name__}: {exc}"[:300]
+            cut = any(word in text.lower() for word in ("truncated", "unexpected end", "not enough", "incomplete"))
+            raise ImageRejected(Reason.TRUNCATED if cut else Reason.CORRUPT, text) from exc
+
+
+def resize(rgb: Image.Image, side: int) -> RGB:
+    """The model's input: (side, side, 3), bicubic with antialias on 8-bit pixels, aspect not kept."""
+    if rgb.size != (side, side):
+        rgb = rgb.resize((side, side), Image.Resampling.BICUBIC)
+    return np.asarray(rgb)
+
+
+def _decode(data: bytes, rules: DecodeRules) -> Decoded:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        width, height = image.size
+        if width * height > rules.max_pixels:
+            raise ImageRejected(
+                Reason.TOO_MANY_PIXELS, f"{width}×{height} pixels; at most {rules.max_pixels} (--max-pixels)"
+            )
+        orientation = _orientation(image)
+        name, mode = str(image.format), image.mode
+        depth = _depth(image, data)
+        _check_png(image, data)
+        image.load()  # whole or an error: OpenCV below would fill the rest of a cut file with black
+        if depth is None:
+            rgb = _eight_bit_rgb(image, rules)
+        else:
+            values = _deep_pixels(data)
+            mode = mode if mode[0] in "IF" else f"{mode};{depth.bits}"
+            rgb = Image.fromarray(_scale(values, depth, rules))
+    return Decoded(_upright(rgb, orientation), name, mode)
+
+
+def _eight_bit_rgb(image: Image.Image, rules: DecodeRules) -> Image.Image:
+    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        canvas = Image.new("RGBA", rgba.size, (*rules.background, 255))
+        return Image.alpha_composite(canvas, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _check_png(image: Image.Image, data: bytes) -> None:
+    """Pillow decodes a PNG whose data fail their checksum, up to where they end; the checksum itself it can test."""
+    if image.format == "PNG":
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
+            again.verify()
+
+
+@dataclass(frozen=True)
+class _Depth:
+    """How numbers are stored in a picture deeper than 8 bits."""
+
+    bits: int
+    kind: str  # "unsigned", "signed", "float"
+    zero_is_white: bool = False
+
+    @property
+    def full_range(self) -> tuple[float, float]:
+        if self.kind == "float":
+            return 0.0, 1.0
+        low = -(2 ** (self.bits - 1)) if self.kind == "signed" else 0
+        return float(low), float(low + 2**self.bits - 1)
+
+
+def _depth(image: Image.Image, data: bytes) -> _Depth | None:
+    """None for 8 bits and fewer a channel."""
+    if image.format == "PNG":
+        return _Depth(16, "unsigned") if data[_PNG_BIT_DEPTH_AT] == 16 else None
+    if image.format != "TIFF":
+        return None
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    bits = max(tags.get(_TIFF_BITS, (1,)))
+    if bits <= 8:
+        return None
+    sample_format = (tags.get(_TIFF_SAMPLE_FORMAT) or (1,))[0]
+    kind = {_SIGNED: "signed", _FLOAT: "float"}.get(sample_format, "unsigned")
+    return _Depth(bits, kind, zero_is_white=tags.get(_TIFF_PHOTOMETRIC) == 0)
+
+
+def _deep_pixels(data: bytes) -> npt.NDArray[np.generic]:
+    """The first page's own numbers, (h, w) or (h, w, channels) in RGB order."""
+    import cv2  # noqa: PLC0415 -- 60 MB of memory in each worker, for the archives that need it
+
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None:
+        raise ImageRejected(Reason.CORRUPT, "a picture of more than 8 bits a channel that OpenCV cannot decode")
+    if values.ndim == 3 and values.shape[2] in (3, 4):
+        order = [2, 1, 0, 3][: values.shape[2]]
+        values = values[:, :, order]
+    return values
+
+
+def _scale(values: npt.NDArray[np.generic], depth: _Depth, rules: DecodeRules) -> RGB:
+    """(h, w[, c]) numbers of any depth to (h, w, 3) uint8: LO is 0, HI is 255, rounded; alpha composited."""
+    low, high = rules.value_range or depth.full_range
+    if depth.kind == "float":
+        _check_float(values, rules)
+    unit = (values.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+    unit = 1 - unit if depth.zero_is_white else unit
+    channels = unit if unit.ndim == 3 else unit[:, :, None]
+    if channels.shape[2] in (2, 4):
+        top = depth.full_range[1]
+        alpha = np.clip(values[:, :, -1:].astype(np.float32) / np.float32(top), 0, 1)
+        background = np.asarray(rules.background, np.float32) / 255
+        channels = np.clip(channels[:, :, :-1], 0, 1) * alpha + background * (1 - alpha)
+    elif channels.shape[2] not in (1, 3):
+        raise ImageRejected(Reason.UNSUPPORTED, f"{channels.shape[2]} channels of {depth.bits} bits; expected 1 to 4")
+    eight_bit = np.rint(np.clip(channels, 0, 1) * 255).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(eight_bit, (*eight_bit.shape[:2], 3)))
+
+
+def _check_float(values: npt.NDArray[np.generic], rules: DecodeRules) -> None:
+    low, high = float(np.min(values)), float(np.max(values))  # type: ignore[arg-type]
+    if not np.isfinite([low, high]).all():
+        raise ImageRejected(Reason.VALUE_RANGE, "a float picture that holds NaN or infinity")
+    if rules.value_range is None and (low < 0 or high > 1):
+        message = f"a float picture with values from {low:g} to {high:g}; say what is black and white by "
+        raise ImageRejected(Reason.VALUE_RANGE, message + "--bit-depth-range LO:HI")
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 -- broken EXIF says nothing about orientation, and the picture is whole
+        return 1
+
+
+def _upright(rgb: Image.Image, orientation: int) -> Image.Image:
+    if not 2 <= orientation <= 8:
+        return rgb
+    exif = Image.Exif()
+    exif[_EXIF_ORIENTATION] = orientation
+    rgb.info["exif"] = exif.tobytes()
+    return ImageOps.exif_transpose(rgb)
+
+
+def _unidentified(data: bytes) -> ImageRejected:
+    """What lies under an image's name, in words."""
+    head = data[:512].lstrip()
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        return ImageRejected(Reason.UNSUPPORTED, "a TIFF of a kind that is not read (64- or 16-bit float, say)")
+    if head[:1] == b"<":
+        return ImageRejected(Reason.NOT_AN_IMAGE, "it is an HTML or XML page, not a picture")
+    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
+        return ImageRejected(Reason.NOT_AN_IMAGE, "it is text, not a picture")
+    message = f"no picture of a known kind ({', '.join(FORMATS)}); it begins with {data[:8].hex(' ')}"
+    return ImageRejected(Reason.NOT_AN_IMAGE, message)

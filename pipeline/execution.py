@@ -1,0 +1,96 @@
+"""Where the work runs: this machine or a Ray cluster, how many model actors, with what."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+from ray.data import DataContext
+
+from pipeline.config import ScoreConfig
+from pipeline.errors import InputError
+
+_PACKAGES = Path(__file__).resolve().parents[1]  # holds cops/ and pipeline/
+_OBJECT_STORE_BYTES = 2 * 2**30  # blocks in flight and the model; Ray's own default takes 30 % of the memory
+_NO_PROGRESS_S = 300.0  # then Ray Data says that it is stuck, and on what
+_CPU_BATCH, _GPU_BATCH = 4, 16
+TASKS_AHEAD = 2  # batches queued at each actor, so that it never waits
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """The model's actor pool: how many, of what size, on which device."""
+
+    device: str
+    min_actors: int
+    max_actors: int
+    num_gpus: float
+    num_cpus: float
+    threads: int
+    batch_size: int
+
+
+def connect() -> None:
+    """Join the cluster that RAY_ADDRESS names (Ray sets it within a job), or start Ray on this machine.
+
+    Workers import `cops` and `pipeline` from the files of this very process, installed there or not.
+    """
+    if not ray.is_initialized():
+        if os.environ.get("RAY_ADDRESS"):
+            packages = [str(_PACKAGES / name) for name in ("cops", "pipeline")]
+            ray.init(runtime_env={"py_modules": packages}, log_to_driver=False, logging_level=logging.WARNING)
+        else:
+            _start_here()
+    context = DataContext.get_current()
+    context.enable_progress_bars = False  # ours counts images
+    context.execution_options.preserve_order = False
+    context.execution_no_progress_timeout_s = _NO_PROGRESS_S
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # that its bars are off is our doing
+
+
+def _start_here() -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ core talks of inner matters on stderr
+    on_path = [str(_PACKAGES), *filter(None, [os.environ.get("PYTHONPATH")])]
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(on_path)}},
+    )
+
+
+def plan_execution(config: ScoreConfig) -> Execution:
+    """Actors for what the cluster has: one a GPU; without GPUs, half of the CPUs go to models, half to the rest.
+
+    Raises:  InputError: a GPU is asked for and there is none, or more actors than can ever run.
+    """
+    resources = ray.cluster_resources()
+    gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
+    if config.device == "cuda" and not gpus:
+        raise InputError("--device cuda: no node of this Ray cluster has a GPU")
+    device = "cuda" if gpus and config.device != "cpu" else "cpu"
+    possible = gpus if device == "cuda" else max(1, cpus // 2)
+    low, high = config.actor_range() or (1, possible)
+    room = gpus if device == "cuda" else max(1, cpus - 1)  # a CPU must be left for decoding
+    if low > room:
+        raise InputError(f"--actors {config.actors}: this cluster has room for {room} ({gpus} GPUs, {cpus} CPUs)")
+    nodes = max(1, sum(1 for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")))
+    return Execution(
+        device=device,
+        min_actors=low,
+        max_actors=min(high, room),
+        num_gpus=1.0 if device == "cuda" else 0.0,
+        num_cpus=0.0 if device == "cuda" else 1.0,
+        # On CPUs the model is what takes long: its threads may use what decoding leaves idle.
+        threads=max(1, cpus // nodes // max(1, -(-min(high, room) // nodes))),
+        batch_size=config.batch_size or (_GPU_BATCH if device == "cuda" else _CPU_BATCH),
+    )

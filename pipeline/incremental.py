@@ -1,0 +1,89 @@
+"""`--incremental`: leave out of the plan what an earlier committed run has scored with this model and this content.
+
+Content is known by reading it, so candidates (same id, same model, same size) are read and hashed in Ray tasks
+while planning; nothing is decoded. What is left out counts as skipped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import ray.data
+
+from pipeline import ledger
+from pipeline.layout import RunLayout
+from pipeline.plan import rewrite_plan
+from pipeline.read import fetch, in_portions, requests_of
+from pipeline.runs import files_of, records
+from pipeline.storage import open_root
+from pipeline.worklist import Worklist, make_worklist
+
+_CANDIDATES = """
+    SELECT plan.*, known.hashes AS known_hashes FROM plan JOIN
+        (SELECT image_id, any_value(num_bytes) AS num_bytes, string_agg(DISTINCT content_hash, ' ') AS hashes
+         FROM earlier GROUP BY image_id) AS known
+    USING (image_id)
+    WHERE plan.stage IS NULL ORDER BY position
+"""
+_SKIPPED = pa.schema([("image_id", pa.string())])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Unchanged:
+    """Called by Ray with task numbers; yields the ids whose bytes hash to what an earlier run scored."""
+
+    worklist: Worklist
+    output: str
+    max_bytes: int
+
+    def __call__(self, tasks: pa.Table) -> Iterator[pa.Table]:
+        root = open_root(self.output)
+        for task in tasks["id"].to_pylist():
+            rows = self.worklist.read(task, root)
+            requests = requests_of(rows)
+            for portion in in_portions(requests):
+                found = fetch(requests[portion], max_bytes=self.max_bytes)
+                known = rows.slice(portion.start, len(found)).select(["image_id", "known_hashes"]).to_pylist()
+                same = [
+                    row["image_id"]
+                    for row, data in zip(known, found, strict=True)
+                    if isinstance(data, bytes) and hashlib.sha256(data).hexdigest() in row["known_hashes"].split()
+                ]
+                yield pa.table({"image_id": pa.array(same, pa.string())})
+
+
+def drop_scored(
+    layout: RunLayout, output: str, files: list[str], schema: pa.Schema, *, model_id: str, max_bytes: int
+) -> tuple[list[str], int]:
+    """The plan without what is scored already, and how many images that left out."""
+    same_model = [record for record in records(output) if record["model_id"] == model_id]
+    earlier = [path for record in same_model for path in files_of(record, layout, "scores")]
+    if not earlier:
+        return files, 0
+    with_hashes = schema.append(pa.field("known_hashes", pa.string()))
+    candidates = rewrite_plan(
+        layout.root, files, layout.work_path("candidates"), with_hashes, query=_CANDIDATES, earlier=earlier
+    )
+    skipped = _unchanged(layout, output, candidates, max_bytes)
+    if not len(skipped):
+        return files, 0
+    left = rewrite_plan(
+        layout.root, files, layout.work_path("plan-changed"), schema, query=ledger.WITHOUT_SKIPPED, skipped=skipped
+    )
+    return left, len(skipped)
+
+
+def _unchanged(layout: RunLayout, output: str, candidates: list[str], max_bytes: int) -> pa.Table:
+    if not candidates:
+        return _SKIPPED.empty_table()
+    with ledger.tables(layout.root, plan=candidates) as sql:
+        (rows,) = sql.execute("SELECT count(*) FROM plan").fetchone()
+    worklist = make_worklist(layout.root, candidates, rows)
+    check = _Unchanged(worklist=worklist, output=output, max_bytes=max_bytes)
+    tasks = ray.data.range(len(worklist), override_num_blocks=len(worklist))
+    found = tasks.map_batches(check, batch_size=None, batch_format="pyarrow")
+    tables = list(found.iter_batches(batch_size=None, batch_format="pyarrow"))
+    return pa.concat_tables(tables) if tables else _SKIPPED.empty_table()

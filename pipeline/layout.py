@@ -1,0 +1,68 @@
+"""Where a run keeps what, under the output root.
+
+scores/run_id=R/part-*.parquet       the tables; while a run goes on they are its ledger, too
+quarantine/run_id=R/part-*.parquet
+runs/R.json                          the commit: without it R does not exist for readers
+runs/R/                              only while R goes on: claims, plan, what an attempt has still to do
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipeline.storage import Root, create_once, open_root, write_atomic
+
+Table = Literal["scores", "quarantine"]
+TABLES: tuple[Table, ...] = ("scores", "quarantine")
+
+
+@dataclass(frozen=True)
+class RunLayout:
+    root: Root
+    run_id: str
+
+    @classmethod
+    def at(cls, output: str, run_id: str) -> RunLayout:
+        return cls(open_root(output), run_id)
+
+    @property
+    def commit_path(self) -> str:
+        return self.root.join("runs", f"{self.run_id}.json")
+
+    @property
+    def work_dir(self) -> str:
+        return self.root.join("runs", self.run_id)
+
+    def work_path(self, *names: str) -> str:
+        return self.root.join("runs", self.run_id, *names)
+
+    def table_dir(self, table: Table) -> str:
+        return self.root.join(table, f"run_id={self.run_id}")
+
+    def part_path(self, table: Table, name: str) -> str:
+        return f"{self.table_dir(table)}/{name}"
+
+    def parts(self, table: Table) -> list[str]:
+        """The table's part files, one LIST for all of them."""
+        return self.list_files(self.table_dir(table), ".parquet")
+
+    def list_files(self, folder: str, ending: str) -> list[str]:
+        try:
+            found = self.root.fs.ls(folder, detail=False)
+        except FileNotFoundError:
+            return []
+        names = (str(path) for path in found)
+        return sorted(path for path in names if path.endswith(ending) and not path.rpartition("/")[2].startswith("."))
+
+    def read_json(self, path: str) -> dict[str, Any] | None:
+        try:
+            loaded: dict[str, Any] = json.loads(self.root.fs.cat_file(path))
+        except FileNotFoundError:
+            return None
+        return loaded
+
+    def write_json(self, path: str, value: dict[str, Any], *, once: bool = False) -> None:
+        data = (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+        (create_once if once else write_atomic)(self.root.fs, path, data)

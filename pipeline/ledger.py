@@ -1,0 +1,86 @@
+"""What is planned against what the tables hold, in SQL: DuckDB joins beyond memory, by spilling to disk."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from pipeline.storage import Root
+
+_MEMORY_LIMIT = "2GB"
+_ROWS = 65_536
+
+
+@contextlib.contextmanager
+def tables(root: Root, **files: Sequence[str] | pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB connection in which each name is a view of Parquet files, read from any store, never all at once."""
+    with tempfile.TemporaryDirectory(prefix="cops-ledger-") as spill, duckdb.connect() as connection:
+        connection.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'")
+        connection.execute(f"SET temp_directory = '{spill}'")
+        for name, source in files.items():
+            known = source if isinstance(source, pa.Table) else _dataset(root, source)
+            connection.register(name, known)
+        yield connection
+
+
+def _dataset(root: Root, paths: Sequence[str]) -> ds.Dataset | pa.Table:
+    if not paths:  # a dataset of no files has no columns; a ledger of nothing has ids
+        return pa.table({"image_id": pa.array([], pa.string())})
+    return ds.dataset(list(paths), format="parquet", filesystem=root.arrow_fs)
+
+
+def batches(result: duckdb.DuckDBPyRelation, schema: pa.Schema) -> Iterator[pa.Table]:
+    """A query's rows as Arrow tables of bounded size, in the columns and types of `schema`."""
+    for batch in result.to_arrow_reader(_ROWS):
+        yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
+
+
+DUPLICATES = "SELECT count(*) - count(DISTINCT image_id) FROM plan"
+FIRST_OF_EACH = """
+    SELECT * EXCLUDE (nth) FROM
+        (SELECT *, row_number() OVER (PARTITION BY image_id ORDER BY position) AS nth FROM plan)
+    WHERE nth = 1 ORDER BY position
+"""
+REMAINING = """
+    SELECT plan.* FROM plan ANTI JOIN
+        (SELECT image_id FROM scores UNION ALL SELECT image_id FROM quarantine) AS done USING (image_id)
+    ORDER BY position
+"""
+WITHOUT_SKIPPED = "SELECT plan.* FROM plan ANTI JOIN skipped USING (image_id) ORDER BY position"
+
+_WRITTEN = "(SELECT image_id FROM scores UNION ALL SELECT image_id FROM quarantine)"
+_CHECKS: Mapping[str, str] = {
+    "missing": f"SELECT image_id FROM plan ANTI JOIN {_WRITTEN} AS written USING (image_id)",
+    "twice": f"SELECT image_id FROM {_WRITTEN} GROUP BY image_id HAVING count(*) > 1",
+    "unplanned": f"SELECT DISTINCT image_id FROM {_WRITTEN} AS written ANTI JOIN plan USING (image_id)",
+}
+
+
+@dataclass(frozen=True)
+class Balance:
+    """How many image ids break the promise of exactly once, and some of them by name."""
+
+    missing: int
+    twice: int
+    unplanned: int
+    examples: tuple[str, ...]
+
+    @property
+    def is_even(self) -> bool:
+        return not (self.missing or self.twice or self.unplanned)
+
+
+def balance(connection: duckdb.DuckDBPyConnection) -> Balance:
+    """Compare the plan with both tables (views `plan`, `scores`, `quarantine`)."""
+    counts: dict[str, int] = {}
+    examples: list[str] = []
+    for name, query in _CHECKS.items():
+        (counts[name],) = connection.execute(f"SELECT count(*) FROM ({query})").fetchone()  # noqa: S608 -- ours
+        examples += [row[0] for row in connection.execute(f"{query} LIMIT 3").fetchall()]
+    return Balance(**counts, examples=tuple(examples))

@@ -1,0 +1,83 @@
+"""The run's model: read once by the driver, shared with every actor through the object store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+
+import cops
+from cops.config import CopsConfig
+from pipeline.config import ScoreConfig
+from pipeline.storage import open_root, redact
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """What the run needs to know of its model without holding it."""
+
+    name: str
+    model_id: str
+    precision: str
+    image_size: int
+    sigma_px: float
+    trained: bool
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SharedModel:
+    """A checkpoint whose tensors lie in Ray's object store: actors of one node read the same memory."""
+
+    card: ModelCard
+    config: CopsConfig
+    weights: list[ray.ObjectRef]  # in a list, so that Ray hands on the reference and not a copy
+
+    def build(self, device: str, threads: int) -> cops.CoPS:
+        """The model on a device of the calling process."""
+        torch.set_num_threads(threads)
+        arrays: dict[str, np.ndarray[Any, Any]] = ray.get(self.weights[0])
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        checkpoint = cops.Checkpoint(self.config, self.card.provenance, tensors)
+        return cops.from_checkpoint(checkpoint, device, self.card.precision)
+
+
+def read_model(config: ScoreConfig) -> cops.Checkpoint:
+    """The checkpoint that a run asks for: a packaged name, a local file, or a file in a store.
+
+    Raises:  CheckpointError: it cannot be used; says why.
+    """
+    if "://" not in config.model:
+        return cops.read_checkpoint(config.model, clip_weights=config.clip_weights)
+    root = open_root(config.model)
+    try:
+        content = root.fs.cat_file(root.path)
+    except FileNotFoundError as exc:
+        raise cops.CheckpointError(f"there is no {redact(config.model)}") from exc
+    return cops.read_checkpoint(content, clip_weights=config.clip_weights)
+
+
+def card_of(checkpoint: cops.Checkpoint, config: ScoreConfig) -> ModelCard:
+    precision = "float32" if config.precision == "auto" else config.precision
+    return ModelCard(
+        name=redact(config.model),
+        model_id=checkpoint.model_id(precision),
+        precision=precision,
+        image_size=checkpoint.config.image_size,
+        sigma_px=checkpoint.config.sigma_px,
+        trained=checkpoint.provenance.get("trained") is True,
+        provenance=checkpoint.provenance,
+    )
+
+
+def share(checkpoint: cops.Checkpoint, card: ModelCard) -> SharedModel:
+    arrays = {name: tensor.numpy() for name, tensor in checkpoint.tensors.items()}
+    return SharedModel(card, checkpoint.config, [ray.put(arrays)])
+
+
+def builder(model: SharedModel, device: str, threads: int) -> partial[cops.CoPS]:
+    return partial(model.build, device, threads)

@@ -1,0 +1,131 @@
+"""A manifest: one row per image, its `uri` and whatever else is known of it, as Parquet, CSV or JSON lines.
+
+The way in for very large archives: nothing is listed, and rows stream through.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import InputError
+from pipeline.schema import Reason
+from pipeline.sources.items import Bad, PlanItem
+from pipeline.storage import IMAGE_PROTOCOLS, Root, public_uri, redact
+
+Row = dict[str, Any] | Bad
+
+
+def manifest_items(root: Root, path: str, *, wanted_fields: Sequence[str]) -> Iterator[PlanItem]:
+    """One item per row; a row that names no image that may be read is an item with the reason.
+
+    Relative URIs are relative to the manifest.
+
+    Raises:  InputError: the manifest itself cannot be read, or has no `uri` column.
+    """
+    manifest_uri = root.uri(path)
+    kind = PurePosixPath(path).suffix.lower()
+    with root.fs.open(path, "rb") as file:
+        if kind == ".parquet":
+            rows = _parquet_rows(file, manifest_uri, wanted_fields)
+        elif kind == ".csv":
+            rows = _csv_rows(file, manifest_uri)
+        else:
+            rows = _json_rows(file)
+        resolve = _Resolver(root, path)
+        for number, row in enumerate(rows):
+            place = f"{manifest_uri}#{number}"
+            yield PlanItem(image_uri=place, bad=row) if isinstance(row, Bad) else resolve.item(row, place)
+
+
+class _Resolver:
+    """From a row's `uri` to the file that it names."""
+
+    def __init__(self, root: Root, path: str) -> None:
+        self.root = root
+        self.folder = path.rpartition("/")[0]
+        self.filesystems: dict[str, Any] = {}
+
+    def item(self, row: dict[str, Any], place: str) -> PlanItem:
+        uri = row.get("uri")
+        if not isinstance(uri, str) or not uri.strip():
+            return PlanItem(image_uri=place, bad=Bad(reason=Reason.BAD_URI, message="the row has no uri"))
+        protocol = uri.partition("://")[0] if "://" in uri else None
+        if "::" in uri or (protocol and protocol not in IMAGE_PROTOCOLS) or "@" in _authority(uri):
+            message = f"expected a path or a URI of {', '.join(sorted(IMAGE_PROTOCOLS))} without credentials"
+            return PlanItem(image_uri=redact(uri), unique=place, bad=Bad(reason=Reason.BAD_URI, message=message))
+        fs, path = self._place(uri, protocol)
+        public = public_uri(fs, path)
+        num_bytes = row.get("num_bytes")
+        return PlanItem(
+            image_uri=public,
+            path=path if fs is self.root.fs and self.root.is_local else uri if protocol else self._absolute(path),
+            relative=public.partition("://")[2] or public.lstrip("/"),
+            num_bytes=num_bytes if isinstance(num_bytes, int) else None,
+            fields=row,
+        )
+
+    def _place(self, uri: str, protocol: str | None) -> tuple[Any, str]:
+        if protocol is None:
+            return self.root.fs, uri if uri.startswith("/") else f"{self.folder}/{uri}"
+        if protocol not in self.filesystems:
+            self.filesystems[protocol] = fsspec.core.url_to_fs(uri)[0]
+        fs = self.filesystems[protocol]
+        return fs, fs._strip_protocol(uri)
+
+    def _absolute(self, path: str) -> str:
+        return path if self.root.is_local else str(self.root.fs.unstrip_protocol(path))
+
+
+def _authority(uri: str) -> str:
+    """The part of a URI where a user and password would stand."""
+    return uri.partition("://")[2].partition("/")[0] if not uri.startswith(("abfs", "az")) else ""
+
+
+def _parquet_rows(file: Any, uri: str, wanted_fields: Sequence[str]) -> Iterator[Row]:
+    try:
+        table = pq.ParquetFile(file)
+    except (pa.ArrowInvalid, OSError) as exc:
+        raise InputError(f"{uri}: expected a Parquet manifest; {exc}") from exc
+    _check_columns(table.schema_arrow.names, uri)
+    columns = [name for name in dict.fromkeys(("uri", "num_bytes", *wanted_fields)) if name in table.schema_arrow.names]
+    for batch in table.iter_batches(batch_size=8192, columns=columns):
+        yield from batch.to_pylist()
+
+
+def _csv_rows(file: Any, uri: str) -> Iterator[Row]:
+    reader = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", errors="backslashreplace", newline=""))
+    _check_columns(reader.fieldnames or [], uri)
+    for row in reader:
+        if None in row or None in row.values():
+            yield Bad(reason=Reason.BAD_MANIFEST_ROW, message=f"line {reader.line_num}: not as many values as columns")
+        else:
+            yield {name: value or None for name, value in row.items()}
+
+
+def _json_rows(file: Any) -> Iterator[Row]:
+    for number, line in enumerate(io.TextIOWrapper(file, encoding="utf-8-sig", errors="backslashreplace"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as exc:
+            yield Bad(reason=Reason.BAD_MANIFEST_ROW, message=f"line {number}: no JSON: {exc}")
+            continue
+        if isinstance(row, dict):
+            yield row
+        else:
+            yield Bad(reason=Reason.BAD_MANIFEST_ROW, message=f"line {number}: expected an object with a uri")
+
+
+def _check_columns(names: Sequence[str], uri: str) -> None:
+    if "uri" not in names:
+        raise InputError(f"{uri}: expected a manifest with a 'uri' column; it has {list(names)}")

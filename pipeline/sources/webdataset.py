@@ -1,0 +1,113 @@
+"""WebDataset shards: where each picture lies in a `.tar`, from one pass over its headers.
+
+The bytes are read later by offset, so a resumed run reads only what it still needs. What is wrong with a shard
+is one row about the shard; the pictures that can be found in it are planned all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from pipeline.schema import Reason
+from pipeline.sources.items import Bad, PlanItem, is_hidden, is_image
+from pipeline.storage import open_root
+
+_BLOCK = 512  # a tar is made of these; two of zeros end it
+_MAX_JSON = 2**20
+_READ_AHEAD = 2**16  # headers lie one picture apart: reading further ahead would fetch the pictures themselves
+
+
+def index_tar(uri: str, *, wanted_fields: Sequence[str]) -> list[PlanItem]:
+    """Every picture in a shard, in its order, with the wanted fields of the `.json` beside it.
+
+    A key is the member's path up to the first dot of its name, as in WebDataset; masks and the like
+    (`key.mask.png`) are no pictures to score.
+    """
+    root = open_root(uri)
+    shard = root.uri()
+    try:
+        with root.fs.open(root.path, "rb", block_size=_READ_AHEAD) as file:
+            return _index(file, uri, shard, wanted_fields)
+    except FileNotFoundError:
+        bad = Bad(reason=Reason.NOT_FOUND, message="the shard is gone since it was listed")
+        return [PlanItem(image_uri=shard, shard=shard, bad=bad)]
+
+
+def _index(file: Any, uri: str, shard: str, wanted_fields: Sequence[str]) -> list[PlanItem]:
+    pictures: list[tuple[str, tarfile.TarInfo]] = []
+    fields: dict[str, dict[str, Any]] = {}
+    verdict: Bad | None = None
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in _members(tar):
+                key, _, ending = _split(member.name)
+                if is_image(f"x.{ending}") and not is_hidden(member.name):
+                    pictures.append((key, member))
+                elif ending == "json" and wanted_fields and member.size <= _MAX_JSON and member.isreg():
+                    fields[key] = _json_fields(tar, member)
+            verdict = _unfinished(file, tar)
+    except (tarfile.TarError, EOFError) as exc:
+        found = f"after {len(pictures)} pictures" if pictures else "at its start"
+        reason = Reason.TRUNCATED_SHARD if pictures else Reason.UNREADABLE_SHARD
+        verdict = Bad(reason=reason, message=f"the tar breaks off {found}: {exc}")
+    items = list(_items(pictures, fields, uri, shard))
+    return [*items, PlanItem(image_uri=shard, shard=shard, bad=verdict)] if verdict else items
+
+
+def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    while (member := tar.next()) is not None:
+        tar.members = []  # type: ignore[attr-defined]  # it keeps every header otherwise
+        yield member
+
+
+def _split(name: str) -> tuple[str, str, str]:
+    """`a/b/key.mask.png` → (`a/b/key`, `.`, `mask.png`)."""
+    folder, slash, base = name.rpartition("/")
+    stem, dot, ending = base.partition(".")
+    return folder + slash + stem, dot, ending.lower()
+
+
+def _json_fields(tar: tarfile.TarFile, member: tarfile.TarInfo) -> dict[str, Any]:
+    file = tar.extractfile(member)
+    try:
+        loaded = json.loads(file.read()) if file else {}
+    except ValueError:  # a picture is scored whatever its notes look like
+        return {}
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def _items(
+    pictures: list[tuple[str, tarfile.TarInfo]], fields: dict[str, dict[str, Any]], uri: str, shard: str
+) -> Iterator[PlanItem]:
+    seen: set[str] = set()
+    for key, member in pictures:
+        bad = None
+        if key in seen:
+            bad = Bad(reason=Reason.DUPLICATE, message=f"a second picture under the key {key!r}: {member.name!r}")
+        elif not member.isreg():
+            bad = Bad(reason=Reason.NOT_A_FILE, message=f"{member.name!r} is a link or device, not a file")
+        seen.add(key)
+        yield PlanItem(
+            image_uri=f"{shard}#{key}",
+            kind="range",
+            path=uri,
+            relative=str(PurePosixPath(member.name)),
+            shard=shard,
+            offset=member.offset_data,
+            num_bytes=member.size,
+            fields=fields.get(key, {}),
+            bad=bad,
+            unique=f"@{member.offset_data}" if bad and bad.reason == Reason.DUPLICATE else "",
+        )
+
+
+def _unfinished(file: Any, tar: tarfile.TarFile) -> Bad | None:
+    """A tar cut exactly between two members reads without an error; only its missing end tells."""
+    file.seek(tar.offset - _BLOCK if tar.offset >= _BLOCK else 0)
+    if any(file.read(_BLOCK)) or not tar.offset:
+        return Bad(reason=Reason.TRUNCATED_SHARD, message="the tar has no end mark: pictures after it may be missing")
+    return None

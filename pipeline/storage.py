@@ -1,0 +1,162 @@
+"""Files in object stores and on disk, by fsspec: open, list, write whole or not at all, create once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+import pyarrow.fs
+from fsspec.implementations.local import LocalFileSystem
+
+from pipeline.errors import InputError
+
+# What a manifest may name. Chained and exotic protocols (ssh, github, reference, …) can reach further than images.
+IMAGE_PROTOCOLS = frozenset(
+    {"file", "local", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "http", "https", "memory"}
+)
+_USER_INFO = re.compile(r"(?<=://)[^/@]*@")
+_SECRET_QUERY = re.compile(r"(?<=[^?])\?[^#\s]*$")
+_SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://")
+
+
+@dataclass(frozen=True)
+class Root:
+    """One place in a store: the filesystem and a path inside it, as fsspec writes paths."""
+
+    fs: Any
+    path: str
+
+    def join(self, *names: str) -> str:
+        return "/".join([self.path.rstrip("/"), *names])
+
+    def uri(self, path: str | None = None) -> str:
+        return public_uri(self.fs, self.path if path is None else path)
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.fs, LocalFileSystem)
+
+    @property
+    def arrow_fs(self) -> pyarrow.fs.FileSystem:
+        if self.is_local:
+            return pyarrow.fs.LocalFileSystem()
+        return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(self.fs))
+
+
+def open_root(uri: str) -> Root:
+    """The filesystem and path behind a URI or local path.
+
+    Raises:  InputError: a protocol that fsspec does not know or whose package is missing, or credentials in the URI.
+    """
+    if _USER_INFO.search(uri) and not uri.startswith(("abfs", "az")):  # abfs://container@account is no password
+        raise InputError(
+            f"{redact(uri)} carries credentials. Give them by the store's own environment variables "
+            "or fsspec's configuration, never in a URI: URIs are written into tables."
+        )
+    try:
+        # Listings change while a run goes on (we write them), so they are never cached.
+        fs, path = fsspec.core.url_to_fs(uri, use_listings_cache=False)
+    except ImportError as exc:
+        raise InputError(
+            f"{redact(uri)}: {exc}. Install the matching extra: pip install 'cops-inspection[s3]'"
+        ) from exc
+    except ValueError as exc:
+        raise InputError(
+            f"{redact(uri)}: expected a local path or an fsspec URI such as s3://bucket/key; {exc}"
+        ) from exc
+    return Root(fs, path)
+
+
+def redact(uri: str) -> str:
+    """The URI without user, password and query (a signature): what may be printed and stored."""
+    return _SECRET_QUERY.sub("", _USER_INFO.sub("", uri)) if _SCHEME.match(uri) else uri
+
+
+def public_uri(fs: Any, path: str) -> str:
+    """How tables name a file: the plain absolute path on this machine, the full URI in a store."""
+    return path if isinstance(fs, LocalFileSystem) else redact(str(fs.unstrip_protocol(path)))
+
+
+def walk_files(root: Root) -> Iterator[tuple[str, int | None]]:
+    """Every file under a folder or prefix as (path, bytes), folder by folder, names sorted; no list of all.
+
+    Folders that are symbolic links are not followed (a link may lead round in a circle or list a picture twice).
+    """
+    if root.is_local:
+        yield from _walk_local(root.path)
+        return
+    for _, _, files in root.fs.walk(root.path, detail=True):
+        for info in sorted(files.values(), key=lambda info: str(info["name"])):
+            if info["name"].rstrip("/") != root.path.rstrip("/") or info["type"] == "file":
+                yield info["name"], info.get("size")
+
+
+def _walk_local(folder: str) -> Iterator[tuple[str, int | None]]:
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk_local(entry.path)
+        elif entry.is_file():
+            yield entry.path, entry.stat().st_size
+
+
+def write_atomic(fs: Any, path: str, data: bytes) -> None:
+    """Write a whole file or none: readers never see half of it. An older file of that name is replaced."""
+    if isinstance(fs, LocalFileSystem):
+        with _temporary_beside(path, data) as temporary:
+            Path(temporary).replace(path)
+    else:
+        fs.pipe_file(path, data)  # one PUT, or a multipart upload that appears when it is completed
+
+
+def create_once(fs: Any, path: str, data: bytes) -> None:
+    """Write a file that must not exist yet.
+
+    On S3, GCS and local disk the store itself refuses the second writer. Where a store ignores the condition,
+    reading back tells most races, not all: docs/design.md says what is promised there.
+
+    Raises:  FileExistsError: somebody was first.
+    """
+    if isinstance(fs, LocalFileSystem):
+        with _temporary_beside(path, data) as temporary:
+            os.link(temporary, path)
+        return
+    if fs.exists(path):
+        raise FileExistsError(path)
+    try:
+        fs.pipe_file(path, data, mode="create")
+    except OSError as exc:
+        if "PreconditionFailed" in str(exc) or "ConditionalRequestConflict" in str(exc):
+            raise FileExistsError(path) from exc
+        raise
+    if fs.cat_file(path) != data:
+        raise FileExistsError(path)
+
+
+@contextlib.contextmanager
+def _temporary_beside(path: str, data: bytes) -> Iterator[str]:
+    target = PurePosixPath(path)
+    Path(target.parent).mkdir(parents=True, exist_ok=True)
+    temporary = Path(target.parent) / f".{target.name}.{secrets.token_hex(4)}.tmp"  # no reader's glob matches it
+    try:
+        with temporary.open("wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        yield str(temporary)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_tree(fs: Any, path: str) -> None:
+    """Remove a folder or prefix and what is in it, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        fs.rm(path, recursive=True)

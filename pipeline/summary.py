@@ -1,0 +1,97 @@
+"""What a run says to the person who started it: one summary at its end, with the paths written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.config import ScoreConfig
+from pipeline.estimate import estimate
+from pipeline.progress import duration
+from pipeline.run import UNTRAINED, RunResult, score
+from pipeline.storage import write_atomic
+from pipeline.top import contact_sheet, top_table
+
+
+@dataclass(frozen=True)
+class Report:
+    """The summary, and whether more images were bad than the run was to bear."""
+
+    text: str
+    too_many_bad: bool
+
+
+def score_and_report(config: ScoreConfig, *, top: int) -> Report:
+    """Score, commit, and say what came of it. Raises what `pipeline.run.score` raises."""
+    result = score(config, top=top)
+    record = result.record
+    bad, planned = record["counts"]["quarantined"], record["counts"]["planned"]
+    too_many = planned > 0 and bad / planned > config.max_error_fraction
+    lines = [_headline(result), *_counts(record), *_tables(result)]
+    if result.top:
+        sheet = f"{result.layout.commit_path.removesuffix('.json')}.png"
+        title = f"run {record['run_id']}, model {record['model']['name']}: the {len(result.top)} highest scores"
+        write_atomic(result.layout.root.fs, sheet, contact_sheet(result.top, result.card, title=title))
+        lines += ["", f"Highest scores (contact sheet: {result.layout.root.uri(sheet)})"]
+        lines += [top_table([item.row for item in result.top])]
+    lines += [f"\nWARNING: {warning}" for warning in record["warnings"]]
+    if too_many:
+        share = f"{bad:,} of {planned:,} images ({bad / planned:.1%}) are in quarantine"
+        lines += [f"\n{share}, more than --max-error-fraction {config.max_error_fraction:g}: exit code 3"]
+    return Report("\n".join(lines), too_many)
+
+
+def dry_run(config: ScoreConfig) -> str:
+    """The plan, its counts, the model and the estimated time; nothing is written."""
+    found = estimate(config)
+    plan, card = found.summary, found.card
+    lines = ["Dry run: nothing is written.", ""]
+    lines += [f"  input      {uri}  ({kind})" for uri, kind in plan.formats.items()]
+    lines += [f"  images     {plan.planned:,}" + (f", {plan.num_bytes / 1e6:,.1f} MB" if plan.num_bytes else "")]
+    for name, count in (("bad already", plan.bad), ("duplicates", plan.duplicates), ("no path fields", plan.unmatched)):
+        lines += [f"  {name:<10} {count:,}"] if count else []
+    if plan.ignored:
+        lines += ["  ignored    " + ", ".join(f"{count:,} {ending}" for ending, count in plan.ignored.items())]
+    where = f"{found.execution.max_actors} × {found.execution.device}, batches of {found.execution.batch_size}"
+    lines += [
+        f"  model      {card.name}, {card.model_id}, {card.image_size} px, {card.precision}",
+        f"  actors     {where}",
+    ]
+    lines += [f"  output     {config.output}  (run {config.run_id})", f"  time       {_time(found.total_s)}"]
+    lines += [] if card.trained else [f"\nWARNING: {UNTRAINED}"]
+    return "\n".join(lines)
+
+
+def _time(total_s: float | None) -> str:
+    if total_s is None:
+        return "unknown: none of the first images can be decoded"
+    return f"about {duration(total_s)}, and some 20 s to start"
+
+
+def _headline(result: RunResult) -> str:
+    record = result.record
+    if result.was_complete:
+        return f"Run {record['run_id']} is complete since {record['committed_at']}: nothing to do."
+    took, rate = duration(record["seconds"]["wall"]), record["images_per_s"]
+    return f"Run {record['run_id']} is committed: {took}, {rate:.1f} images/s."
+
+
+def _counts(record: dict[str, Any]) -> list[str]:
+    counts = record["counts"]
+    lines = [f"  planned     {counts['planned']:>12,}", f"  scored      {counts['scored']:>12,}"]
+    lines += [f"  quarantined {counts['quarantined']:>12,}"]
+    lines += [f"  skipped     {counts['skipped']:>12,}  (scored by an earlier run)"] if counts["skipped"] else []
+    lines += [f"  duplicates  {counts['duplicates']:>12,}  (named twice, planned once)"] if counts["duplicates"] else []
+    ignored = record["ignored_files"]
+    if ignored:
+        kinds = ", ".join(f"{count:,} {ending}" for ending, count in sorted(ignored.items()))
+        lines += [f"  ignored     {sum(ignored.values()):>12,}  files that are no images: {kinds}"]
+    return lines
+
+
+def _tables(result: RunResult) -> list[str]:
+    layout, counts = result.layout, result.record["counts"]
+    uri = layout.root.uri
+    lines = ["", f"  scores      {uri(layout.table_dir('scores'))}/"] if counts["scored"] else [""]
+    lines += [f"  quarantine  {uri(layout.table_dir('quarantine'))}/"] if counts["quarantined"] else []
+    return [*lines, f"  record      {uri(layout.commit_path)}"]

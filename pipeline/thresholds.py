@@ -1,0 +1,68 @@
+"""Thresholds: given as numbers, or per category from the table that jobs/calibrate.py writes; never guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import InputError
+from pipeline.storage import open_root, redact
+
+COLUMNS = ("model_id", "category", "image_threshold", "pixel_threshold")
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Scores at or above it are anomalous; None where there is none."""
+
+    image: float | None = None
+    pixel: float | None = None
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """A threshold per category; `pooled` for every other category and for images without one."""
+
+    pooled: Threshold = Threshold()
+    by_category: Mapping[str, Threshold] = field(default_factory=dict)
+
+    def of(self, category: str | None) -> Threshold:
+        return self.by_category.get(category, self.pooled) if category is not None else self.pooled
+
+    @property
+    def any_pixel(self) -> bool:
+        return any(threshold.pixel is not None for threshold in (self.pooled, *self.by_category.values()))
+
+
+def read_thresholds(uri: str, model_id: str) -> Thresholds:
+    """The thresholds that were calibrated for this model.
+
+    Raises:  InputError: no such table, other columns, thresholds of another model, or two rows for one category.
+    """
+    root = open_root(uri)
+    name = redact(uri)
+    try:
+        with root.fs.open(root.path, "rb") as file:
+            table = pq.read_table(file)
+    except FileNotFoundError as exc:
+        raise InputError(f"--thresholds: there is no {name}") from exc
+    except (pa.ArrowInvalid, OSError) as exc:
+        raise InputError(f"--thresholds: {name} cannot be read as a Parquet file: {exc}") from exc
+    missing = [column for column in COLUMNS if column not in table.column_names]
+    if missing:
+        raise InputError(f"--thresholds: {name}: expected the columns {', '.join(COLUMNS)}; missing: {missing}")
+    rows = table.select(COLUMNS).to_pylist()
+    others = sorted({str(row["model_id"]) for row in rows} - {model_id})
+    if others or not rows:
+        raise InputError(
+            f"--thresholds: {name} holds thresholds of model {', '.join(others) or '(none)'}, this run uses {model_id}; "
+            "thresholds of one model mean nothing for another: calibrate again"
+        )
+    found = {row["category"]: Threshold(row["image_threshold"], row["pixel_threshold"]) for row in rows}
+    if len(found) != len(rows):
+        raise InputError(f"--thresholds: {name} has more than one row for a category")
+    pooled = found.pop(None, Threshold())
+    return Thresholds(pooled, found)

@@ -1,0 +1,84 @@
+"""The plan cut into tasks: runs of rows that are read together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.plan import ROWS_PER_GROUP
+from pipeline.storage import Root
+
+_TASKS = 2_000  # enough to keep a cluster busy; each costs the driver about a millisecond
+_MIN_ROWS, _MAX_ROWS = 16, 512
+_PARTS = 256  # a run is written in about this many parts: what a crash loses is this share of it at most
+_MIN_PART, _MAX_PART = 32, 8_192  # at some 3 KB a row a full part is a file of about 25 MB
+
+
+@dataclass(frozen=True)
+class Worklist:
+    """Task t reads rows [start[t], stop[t]) of files[file[t]]. A few bytes a task, whatever the archive."""
+
+    files: tuple[str, ...]
+    file: npt.NDArray[np.int32]
+    start: npt.NDArray[np.int64]
+    stop: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.file)
+
+    @property
+    def rows(self) -> int:
+        return int((self.stop - self.start).sum())
+
+    def read(self, task: int, root: Root) -> pa.Table:
+        """The plan rows of one task."""
+        start, stop = int(self.start[task]), int(self.stop[task])
+        with root.fs.open(self.files[self.file[task]], "rb") as opened:
+            plan = pq.ParquetFile(opened)
+            groups = range(start // ROWS_PER_GROUP, (stop - 1) // ROWS_PER_GROUP + 1)
+            return plan.read_row_groups(list(groups)).slice(start - groups[0] * ROWS_PER_GROUP, stop - start)
+
+
+def make_worklist(root: Root, files: list[str], rows: int) -> Worklist:
+    """Cut plan files of `rows` rows in all into tasks.
+
+    Rows of one Parquet row group stay together, because its pages are read from their beginning.
+    """
+    size = int(np.clip(-(-rows // _TASKS), _MIN_ROWS, _MAX_ROWS))
+    cuts: list[tuple[int, int, int]] = []
+    for number, path in enumerate(files):
+        with root.fs.open(path, "rb") as opened:
+            columns = pq.read_table(opened, columns=["kind", "path", "row_group"])
+        cuts += [(number, start, stop) for start, stop in _cut(columns, size)]
+    file, start, stop = (
+        (np.array(column, np.int64) for column in zip(*cuts, strict=True)) if cuts else [np.zeros(0)] * 3
+    )
+    return Worklist(tuple(files), file.astype(np.int32), start.astype(np.int64), stop.astype(np.int64))
+
+
+def rows_per_part(planned: int) -> int:
+    """Rows of one part file."""
+    return int(np.clip(planned // _PARTS, _MIN_PART, _MAX_PART))
+
+
+def _cut(columns: pa.Table, size: int) -> Iterator[tuple[int, int]]:
+    together = _together(columns)
+    edges = np.flatnonzero(together[1:] != together[:-1]) + 1
+    for start, stop in zip([0, *edges], [*edges, len(together)], strict=True):
+        step = ROWS_PER_GROUP if together[start] >= 0 else size
+        for at in range(int(start), int(stop), step):
+            yield at, min(at + step, int(stop))
+
+
+def _together(columns: pa.Table) -> npt.NDArray[np.int64]:
+    """A number for each row, the same for the rows of one Parquet row group; -1 for all others."""
+    paths = pc.index_in(columns["path"], pc.unique(columns["path"])).to_numpy(zero_copy_only=False).astype(np.int64)
+    groups = pc.fill_null(columns["row_group"], 0).to_numpy().astype(np.int64)
+    is_cell = pc.equal(columns["kind"], "cell").to_numpy(zero_copy_only=False).astype(bool)
+    return np.where(is_cell, paths * 2**31 + groups, -1)

@@ -1,0 +1,128 @@
+"""The whole model: scores depend on the image and the model alone, and odd input is refused by name."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import cops
+
+FIELDS = ("pred_score", "class_score", "patch_scores", "patch_score_max")
+
+
+def pictures(count, *, size=56, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def assert_same(left, right, atol=1e-5):
+    for name in FIELDS:
+        np.testing.assert_allclose(getattr(left, name), getattr(right, name), atol=atol, err_msg=name)
+
+
+@settings(deadline=None, max_examples=10)
+@given(order=st.permutations(range(5)), batch_size=st.integers(1, 6))
+def test_neither_order_nor_batch_changes_a_score(small, order, batch_size):
+    """Images in any order and batch size score as each does alone."""
+    images = pictures(5)
+    alone = small.predict(images, batch_size=1)
+    mixed = small.predict(images[order], batch_size=batch_size)
+    expected = cops.Prediction(**{name: getattr(alone, name)[order] for name in FIELDS})
+    assert_same(mixed, expected)
+
+
+def test_batch_padding_changes_no_score(small):
+    """Blank neighbours, as padding would be, leave an image's scores as they are."""
+    images = pictures(2)
+    padded = small.predict(np.concatenate([images, np.zeros((3, 56, 56, 3), np.uint8)]), batch_size=5)
+    assert_same(cops.Prediction(**{name: getattr(padded, name)[:2] for name in FIELDS}), small.predict(images))
+
+
+def test_the_parts_make_the_score(small):
+    """pred_score is β of the class part and 1 − β of the hottest patch; everything is float32 in [0, 1]."""
+    prediction = small.predict(pictures(3))
+    beta = small.config.beta
+    np.testing.assert_allclose(
+        prediction.pred_score, beta * prediction.class_score + (1 - beta) * prediction.patch_score_max, atol=1e-6
+    )
+    np.testing.assert_array_equal(prediction.patch_scores.max(axis=(1, 2)), prediction.patch_score_max)
+    for name in FIELDS:
+        values = getattr(prediction, name)
+        assert values.dtype == np.float32
+        assert values.min() >= 0
+        assert values.max() <= 1
+
+
+@pytest.mark.parametrize("colour", ["white", "black", "grey"])
+def test_a_blank_image_has_finite_scores(small, colour):
+    """Nothing to stretch, nothing divided by 0."""
+    prediction = small.predict([Image.new("RGB", (20, 30), colour)])
+    assert all(np.isfinite(getattr(prediction, name)).all() for name in FIELDS)
+
+
+def test_pictures_and_arrays_score_alike(small):
+    """A PIL image and its pixels are one input, resized or not."""
+    for size in (56, 90):
+        array = pictures(2, size=size)
+        assert_same(small.predict(array), small.predict([Image.fromarray(one) for one in array]), atol=0)
+
+
+def test_no_images_make_an_empty_prediction(small):
+    """An empty list is no error."""
+    for none in ([], np.empty((0, 10, 10, 3), np.uint8)):
+        prediction = small.predict(none)
+        assert prediction.patch_scores.shape == (0, 4, 4)
+        assert prediction.pred_score.shape == (0,)
+
+
+def test_the_state_dict_is_loaded_strictly(small, small_checkpoint):
+    """The names are open_clip's and the published ones, and nothing else."""
+    assert set(small.state_dict()) == set(small_checkpoint.tensors)
+    small.load_state_dict(small_checkpoint.tensors, strict=True)
+    prefixes = {name.split(".")[0] for name in small.state_dict()}
+    assert prefixes == {
+        "visual", "transformer", "token_embedding", "positional_embedding", "ln_final", "text_projection",
+        "logit_scale", "prompt_learner",
+    }  # fmt: skip
+
+
+def test_the_swap_is_one_switch(small_arch):
+    """Undoing the published swap is the same as exchanging the two sets of queries for the prompts alone."""
+    options = {"image_size": 56, "sot_id": 0, "stop_id": 1, "eot_id": 4}
+    published, undone = (cops.build(small_arch, swap_prototypes=swap, **options) for swap in (True, False))
+    prototypes = torch.randn(2, 1, 6, 48, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(published.text_features(*prototypes), undone.text_features(*prototypes.flip(0)))
+    assert not np.allclose(published.predict(pictures(1)).pred_score, undone.predict(pictures(1)).pred_score, atol=1e-7)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precision_stays_near(small, small_checkpoint, precision):
+    """The towers' products lose digits, the scores little; the model says so in its id."""
+    lower = cops.from_checkpoint(small_checkpoint, precision=precision)
+    assert_same(lower.predict(pictures(3)), small.predict(pictures(3)), atol=0.05)
+    assert lower.precision == precision
+    assert lower.model_id != small.model_id
+
+
+def test_the_map_is_the_pipelines_map(small):
+    """The model's map and the one made without a model are one."""
+    scores = small.predict(pictures(2)).patch_scores
+    np.testing.assert_array_equal(small.anomaly_map(scores, (70, 30)), cops.anomaly_map(scores, image_size=56, size_hw=(70, 30)))
+
+
+@pytest.mark.gpu
+def test_cuda_scores_as_the_cpu_does(tiny, tiny_checkpoint):
+    """In float32 the device changes no score by more than 1e-4."""
+    images = pictures(3, size=112)
+    assert_same(cops.from_checkpoint(tiny_checkpoint, device="cuda").predict(images), tiny.predict(images), atol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precision_on_cuda_stays_near(tiny, tiny_checkpoint, precision):
+    """The GPU's low precisions are near the CPU's float32."""
+    images = pictures(3, size=112)
+    lower = cops.from_checkpoint(tiny_checkpoint, device="cuda", precision=precision)
+    assert_same(lower.predict(images), tiny.predict(images), atol=0.05)
