@@ -22,7 +22,7 @@ ALL_FAILED, WRONG_USE, SOME_FAILED = 1, 2, 3
 class Options:
     """Score pictures with CoPS; higher is more anomalous."""
 
-    images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE…")]
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE…", help_behavior_hint="")]
     """Picture files."""
     model: str = "embedded"
     """A CoPS checkpoint; by default the small one that comes with the package."""

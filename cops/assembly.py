@@ -23,7 +23,7 @@ PUBLISHED_HEADS = 12
 
 
 def load(
-    source: str | Path | bytes = EMBEDDED,
+    name_or_path: str | Path | bytes = EMBEDDED,
     device: str = "cpu",
     precision: str = "float32",
     clip_weights: str | Path | None = None,
@@ -36,7 +36,7 @@ def load(
              which is float32.   clip_weights, clip_sha256: as in `read_checkpoint`.
     Raises:  CheckpointError: the weights cannot be used.   ConfigError: there is no such device or precision.
     """
-    return from_checkpoint(read_checkpoint(source, clip_weights, clip_sha256=clip_sha256), device, precision)
+    return from_checkpoint(read_checkpoint(name_or_path, clip_weights, clip_sha256=clip_sha256), device, precision)
 
 
 def from_checkpoint(checkpoint: Checkpoint, device: str = "cpu", precision: str = "float32") -> CoPS:
@@ -56,7 +56,7 @@ def from_checkpoint(checkpoint: Checkpoint, device: str = "cpu", precision: str 
 
 
 def build(
-    backbone: str | Mapping[str, Any],
+    backbone_config: str | Mapping[str, Any],
     *,
     image_size: int | None = None,
     clip_state_dict: Mapping[str, Tensor] | None = None,
@@ -73,7 +73,7 @@ def build(
 ) -> CoPS:
     """A model of any CLIP vision transformer that open_clip can describe. What is not given is random, and seeded.
 
-    Args:    backbone: an open_clip model name or config.   image_size: px; the backbone's own where None.
+    Args:    backbone_config: an open_clip model name or config.   image_size: px; the backbone's own where None.
              clip_state_dict: names as in open_clip.   prompt_state_dict: names as published, with or without
              `prompt_learner.`; entries of the VAE's encoder are left out, inference does not need them.
              pretrained: open_clip's tag; downloaded unless clip_weights gives the file.   class_noise: (R, C).
@@ -81,7 +81,7 @@ def build(
     Raises:  ConfigError: the parts cannot make a model.   CheckpointError: weights do not fit or cannot be had.
     """
     checkpoint = assemble(
-        backbone,
+        backbone_config,
         image_size=image_size,
         clip_state_dict=clip_state_dict,
         prompt_state_dict=prompt_state_dict,

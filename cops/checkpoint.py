@@ -63,7 +63,10 @@ class Checkpoint:
 
 
 def read_checkpoint(
-    source: str | Path | bytes = EMBEDDED, clip_weights: str | Path | None = None, *, clip_sha256: str | None = None
+    name_or_path: str | Path | bytes = EMBEDDED,
+    clip_weights: str | Path | None = None,
+    *,
+    clip_sha256: str | None = None,
 ) -> Checkpoint:
     """A checkpoint from a file, its bytes, or the name `embedded`, completed with CLIP's weights.
 
@@ -72,8 +75,8 @@ def read_checkpoint(
     Raises:  CheckpointError: a file is absent, damaged or of another kind, or tensors are missing, too many, of the
              wrong shape or not finite.
     """
-    label = "the checkpoint" if isinstance(source, bytes) else str(source)
-    metadata, tensors = _read_file(source, label)
+    label = "the checkpoint" if isinstance(name_or_path, bytes) else str(name_or_path)
+    metadata, tensors = _read_file(name_or_path, label)
     config, provenance = _read_header(metadata, label)
     if clip_weights is not None and not _lacks_clip(tensors):
         raise CheckpointError(f"{label} has its own CLIP weights; do not give clip_weights with it")
@@ -81,7 +84,10 @@ def read_checkpoint(
         recorded = provenance.get("clip_sha256")
         accepted = {sha for sha in (clip_sha256, recorded) if sha}
         tensors |= find_clip(config, clip_weights, accepted=accepted)
-    checked = check_tensors(config, tensors, label=label)
+    try:
+        checked = check_tensors(config, tensors, label=label)
+    except ConfigError as exc:
+        raise CheckpointError(f"{label} describes a model that cannot be built: {exc}") from exc
     return Checkpoint(config=config, provenance=provenance, tensors=checked)
 
 

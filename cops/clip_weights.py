@@ -1,7 +1,6 @@
 """CLIP weights from files: the checksum first, then the one reader that fits, none of which unpickles objects."""
 
 import hashlib
-import pickle
 import warnings
 import zipfile
 from collections.abc import Collection, Mapping
@@ -16,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cops.errors import CheckpointError
+from cops.torch_files import read_torch_file
 
 # Numbers that OpenAI's archives hold beside the weights.
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
@@ -90,8 +90,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         with zipfile.ZipFile(path) as archive:
             scripted = any("/code/" in name for name in archive.namelist())
-        loaded = _read_torchscript(path) if scripted else torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, pickle.UnpicklingError, OSError, EOFError) as exc:
+        loaded = _read_torchscript(path) if scripted else read_torch_file(path)
+    except (SafetensorError, RuntimeError, OSError) as exc:
         first_line = next(iter(str(exc).splitlines()), "")
         raise CheckpointError(
             f"{path} is no safetensors file, state dict or TorchScript archive: {first_line}"

@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import tyro
 from torch import Tensor
 
 import cops
@@ -22,7 +23,7 @@ from cops.published import read_published
 class ImportOptions:
     """Turn published CoPS weights (.pth) into a checkpoint of this project."""
 
-    weights: Path
+    weights: Annotated[Path, tyro.conf.Positional]
     """The published file, with the key prompt_learner."""
     profile: str
     """Which k, α and β go with the weights: paper, published-visa or published-mvtec. The file does not say."""

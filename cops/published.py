@@ -1,14 +1,13 @@
 """Published CoPS weights, a `.pth` with one key `prompt_learner`, as tensors under our names."""
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from cops.errors import CheckpointError
+from cops.torch_files import read_torch_file
 
 PREFIX = "prompt_learner."
 ENCODER = "vae_encoder."
@@ -20,16 +19,7 @@ def read_published(path: str | Path) -> dict[str, Tensor]:
 
     Raises:  CheckpointError: the file is absent, is no weights file, or would need objects unpickled.
     """
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as exc:
-        raise CheckpointError(f"no published weights at {path}") from exc
-    except pickle.UnpicklingError as exc:
-        raise CheckpointError(
-            f"{path} refused: it holds more than tensors, or is no torch file. Nothing was run"
-        ) from exc
-    except (OSError, RuntimeError, EOFError, ValueError) as exc:
-        raise CheckpointError(f"{path} is no readable torch file: {exc}") from exc
+    loaded = read_torch_file(path)
     learned = loaded.get("prompt_learner") if isinstance(loaded, Mapping) else None
     if not isinstance(learned, Mapping):
         keys = sorted(map(str, loaded))[:6] if isinstance(loaded, Mapping) else type(loaded).__name__

@@ -65,7 +65,8 @@ class ScoreConfig:
         for name, count in (("--limit", self.limit), ("--batch-size", self.batch_size)):
             if count is not None and count < 1:
                 raise InputError(f"{name}: expected 1 or more, got {count}")
-        if self.category is not None and self.path_template and "category" in self.path_template.fields:
+        template = self.path_template
+        if self.category is not None and template and "category" in template.fields:
             raise InputError("--category and {category} in --path-fields say two things about one column; give one")
         self.actor_range()
 

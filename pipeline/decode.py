@@ -29,8 +29,10 @@ Image.init()  # registers every plugin; `formats=` below chooses among them
 Image.MAX_IMAGE_PIXELS = None  # ours is checked before any pixel is decoded, and says so in the table
 
 _EXIF_ORIENTATION = 0x0112
-_TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_SAMPLE_FORMAT = 258, 262, 339
-_SIGNED, _FLOAT = 2, 3
+_TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_PLANES, _TIFF_EXTRA_SAMPLES, _TIFF_SAMPLE_FORMAT = 258, 262, 284, 338, 339
+_SIGNED, _FLOAT, _SEPARATE_PLANES = 2, 3, 2
+_ALPHAS = {1: "premultiplied", 2: "straight"}
+_PNG_HEADER = slice(12, 16)  # after signature 8 and chunk length 4
 _PNG_BIT_DEPTH_AT = 24  # signature 8, chunk length 4, "IHDR" 4, width 4, height 4
 
 RGB = npt.NDArray[np.uint8]
@@ -127,15 +129,16 @@ def _decode(data: bytes, rules: DecodeRules) -> Decoded:
             raise ImageRejected(
                 Reason.TOO_MANY_PIXELS, f"{width}×{height} pixels; at most {rules.max_pixels} (--max-pixels)"
             )
-        orientation = _orientation(image)
         name, mode = str(image.format), image.mode
         depth = _depth(image, data)
         _check_png(image, data)
         image.load()  # whole or an error: OpenCV below would fill the rest of a cut file with black
+        orientation = _orientation(image)  # after loading: both decoders turn a TIFF themselves, and Pillow says so
         if depth is None:
             rgb = _eight_bit_rgb(image, rules)
         else:
-            values = _deep_pixels(data)
+            is_packed = 8 < depth.bits < 16  # 12 bits: OpenCV would move them to the top of 16
+            values = np.asarray(image) if is_packed else _with_transparency(_deep_pixels(data), image)
             mode = mode if mode[0] in "IF" else f"{mode};{depth.bits}"
             rgb = Image.fromarray(_scale(values, depth, rules))
     return Decoded(_upright(rgb, orientation), name, mode)
@@ -158,11 +161,12 @@ def _check_png(image: Image.Image, data: bytes) -> None:
 
 @dataclass(frozen=True)
 class _Depth:
-    """How numbers are stored in a picture deeper than 8 bits."""
+    """How numbers are stored in a picture deeper than 8 bits, or with negative ones."""
 
     bits: int
     kind: str  # "unsigned", "signed", "float"
     zero_is_white: bool = False
+    alpha: str = "straight"  # what a channel beyond the colours is: "straight", "premultiplied", "none"
 
     @property
     def full_range(self) -> tuple[float, float]:
@@ -173,18 +177,23 @@ class _Depth:
 
 
 def _depth(image: Image.Image, data: bytes) -> _Depth | None:
-    """None for 8 bits and fewer a channel."""
+    """None for 8 bits and fewer a channel, counted from 0."""
     if image.format == "PNG":
+        if data[_PNG_HEADER] != b"IHDR":
+            raise ImageRejected(Reason.CORRUPT, "a PNG that does not begin with its header")
         return _Depth(16, "unsigned") if data[_PNG_BIT_DEPTH_AT] == 16 else None
     if image.format != "TIFF":
         return None
     tags = image.tag_v2  # type: ignore[attr-defined]
     bits = max(tags.get(_TIFF_BITS, (1,)))
-    if bits <= 8:
-        return None
     sample_format = (tags.get(_TIFF_SAMPLE_FORMAT) or (1,))[0]
+    if bits <= 8 and sample_format != _SIGNED:
+        return None
+    if tags.get(_TIFF_PLANES) == _SEPARATE_PLANES and len(image.getbands()) > 1:  # OpenCV mixes them up
+        raise ImageRejected(Reason.UNSUPPORTED, f"a TIFF of {bits} bits whose colours are stored one after the other")
     kind = {_SIGNED: "signed", _FLOAT: "float"}.get(sample_format, "unsigned")
-    return _Depth(bits, kind, zero_is_white=tags.get(_TIFF_PHOTOMETRIC) == 0)
+    alpha = _ALPHAS.get((tags.get(_TIFF_EXTRA_SAMPLES) or (0,))[0], "none")
+    return _Depth(bits, kind, zero_is_white=tags.get(_TIFF_PHOTOMETRIC) == 0, alpha=alpha)
 
 
 def _deep_pixels(data: bytes) -> npt.NDArray[np.generic]:
@@ -200,6 +209,15 @@ def _deep_pixels(data: bytes) -> npt.NDArray[np.generic]:
     return values
 
 
+def _with_transparency(values: npt.NDArray[np.generic], image: Image.Image) -> npt.NDArray[np.generic]:
+    """A grey PNG may name one value as transparent, which OpenCV heeds in colour pictures only."""
+    see_through = image.info.get("transparency")
+    if image.format != "PNG" or values.ndim != 2 or not isinstance(see_through, int):
+        return values
+    alpha = np.where(values == see_through, 0, np.iinfo(np.uint16).max)
+    return np.dstack([values, alpha.astype(np.uint16)])
+
+
 def _scale(values: npt.NDArray[np.generic], depth: _Depth, rules: DecodeRules) -> RGB:
     """(h, w[, c]) numbers of any depth to (h, w, 3) uint8: LO is 0, HI is 255, rounded; alpha composited."""
     low, high = rules.value_range or depth.full_range
@@ -211,8 +229,10 @@ def _scale(values: npt.NDArray[np.generic], depth: _Depth, rules: DecodeRules) -
     if channels.shape[2] in (2, 4):
         top = depth.full_range[1]
         alpha = np.clip(values[:, :, -1:].astype(np.float32) / np.float32(top), 0, 1)
+        alpha = np.ones_like(alpha) if depth.alpha == "none" else alpha
+        share = np.ones_like(alpha) if depth.alpha == "premultiplied" else alpha
         background = np.asarray(rules.background, np.float32) / 255
-        channels = np.clip(channels[:, :, :-1], 0, 1) * alpha + background * (1 - alpha)
+        channels = np.clip(channels[:, :, :-1], 0, 1) * share + background * (1 - alpha)
     elif channels.shape[2] not in (1, 3):
         raise ImageRejected(Reason.UNSUPPORTED, f"{channels.shape[2]} channels of {depth.bits} bits; expected 1 to 4")
     eight_bit = np.rint(np.clip(channels, 0, 1) * 255).astype(np.uint8)

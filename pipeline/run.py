@@ -132,7 +132,7 @@ def images_flow(
             fn_constructor_kwargs=scorer,
         )
         .map_batches(localize, batch_size=None, batch_format="pyarrow")
-        .repartition(target_num_rows_per_block=rows_per_part(worklist.rows))
+        .repartition(target_num_rows_per_block=rows_per_part(worklist.rows), strict=True)
         .map_batches(write, batch_size=None, batch_format="pyarrow")
     )
 

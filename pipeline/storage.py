@@ -21,9 +21,11 @@ from pipeline.errors import InputError
 IMAGE_PROTOCOLS = frozenset(
     {"file", "local", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "http", "https", "memory"}
 )
-_USER_INFO = re.compile(r"(?<=://)[^/@]*@")
-_SECRET_QUERY = re.compile(r"(?<=[^?])\?[^#\s]*$")
-_SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://")
+# user@ or user:password@, and passwords may hold slashes; host:port and arn:… are none.
+# abfs://container@account is no password either.
+_USER_INFO = re.compile(r"(?<!abfs://)(?<!abfss://)(?<!az://)(?<=://)(?!arn:)(?:[^/@]*|[^/@:]*:(?!\d+/)[^@]*)@")
+_WEB_QUERY = re.compile(r"(?<=[^?])\?[^#]*")
+_QUERY = re.compile(r"(?<=[^?])\?[^#?=]*=[^#]*")  # name=value; a key in a store may hold a plain question mark
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def open_root(uri: str) -> Root:
 
     Raises:  InputError: a protocol that fsspec does not know or whose package is missing, or credentials in the URI.
     """
-    if _USER_INFO.search(uri) and not uri.startswith(("abfs", "az")):  # abfs://container@account is no password
+    if has_credentials(uri):
         raise InputError(
             f"{redact(uri)} carries credentials. Give them by the store's own environment variables "
             "or fsspec's configuration, never in a URI: URIs are written into tables."
@@ -74,9 +76,17 @@ def open_root(uri: str) -> Root:
     return Root(fs, path)
 
 
+def has_credentials(uri: str) -> bool:
+    """Whether a user or password stands in the URI."""
+    return bool(_USER_INFO.search(uri))
+
+
 def redact(uri: str) -> str:
     """The URI without user, password and query (a signature): what may be printed and stored."""
-    return _SECRET_QUERY.sub("", _USER_INFO.sub("", uri)) if _SCHEME.match(uri) else uri
+    if "://" not in uri:
+        return uri
+    query = _WEB_QUERY if "http" in uri.partition("://")[0] else _QUERY
+    return query.sub("", _USER_INFO.sub("", uri))
 
 
 def public_uri(fs: Any, path: str) -> str:

@@ -42,9 +42,9 @@ def read_top(layout: RunLayout, plan_files: Sequence[str], rules: DecodeRules, c
     if not parts or not count:
         return []
     with ledger.tables(layout.root, scores=parts, plan=list(plan_files)) as sql:
-        rows = sql.execute(_TOP.format(count=int(count))).to_arrow_table()
+        rows = sql.sql(_TOP.format(count=int(count))).to_arrow_table()
         sql.register("top", rows.select(["image_id"]))
-        planned = sql.execute(_PLANNED).to_arrow_table()
+        planned = sql.sql(_PLANNED).to_arrow_table()
     requests = dict(zip(planned["image_id"].to_pylist(), requests_of(planned), strict=True))
     return [TopImage(row, _thumbnail(requests[row["image_id"]], rules)) for row in rows.to_pylist()]
 
@@ -78,7 +78,7 @@ def contact_sheet(top: Sequence[TopImage], card: ModelCard, *, title: str) -> by
     level = given or _OUTLINE_SHARE * vmax
     meaning = "the pixel threshold" if given else "half of the scale; the run has no single pixel threshold"
     cells = [_cell(item, rank, card, vmax=vmax, level=level) for rank, item in enumerate(top, start=1)]
-    header = [title, f"outline: anomaly map ≥ {level:.3g} ({meaning})"]
+    header = [title, f"outline: anomaly map at or above {level:.3g} ({meaning})"]
     sheet = with_colour_bar(_grid(cells, header), vmin=0.0, vmax=vmax, level=level, label="anomaly map")
     encoded = io.BytesIO()
     sheet.save(encoded, "PNG")
@@ -97,8 +97,7 @@ def _cell(item: TopImage, rank: int, card: ModelCard, *, vmax: float, level: flo
         heat = anomaly_map(patch_grid(item.row), image_size=card.image_size, size_hw=size_hw, sigma_px=card.sigma_px)
         drawn = heat_overlay(item.thumbnail, heat, vmin=0.0, vmax=vmax, level=level)
         cell.paste(drawn, ((_CELL_PX - drawn.width) // 2, (_CELL_PX - drawn.height) // 2))
-    name = printable(item.row["image_uri"].rpartition("/")[2])
-    where = f"{printable(item.row['category'] or '')} {name}".strip()
+    where = printable(item.row["image_uri"])
     shown = where if len(where) <= _LETTERS else "…" + where[1 - _LETTERS :]
     _write(cell, (0, _CELL_PX), f"{rank}.  {item.row['pred_score']:.3f}")
     _write(cell, (0, _CELL_PX + _LINE_PX), shown)

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import InputError
 from pipeline.schema import Reason
 from pipeline.sources.items import Bad, PlanItem
-from pipeline.storage import IMAGE_PROTOCOLS, Root, public_uri, redact
+from pipeline.storage import IMAGE_PROTOCOLS, Root, has_credentials, public_uri, redact
 
 Row = dict[str, Any] | Bad
 
@@ -59,7 +59,7 @@ class _Resolver:
         if not isinstance(uri, str) or not uri.strip():
             return PlanItem(image_uri=place, bad=Bad(reason=Reason.BAD_URI, message="the row has no uri"))
         protocol = uri.partition("://")[0] if "://" in uri else None
-        if "::" in uri or (protocol and protocol not in IMAGE_PROTOCOLS) or "@" in _authority(uri):
+        if "::" in uri or (protocol and protocol not in IMAGE_PROTOCOLS) or has_credentials(uri):
             message = f"expected a path or a URI of {', '.join(sorted(IMAGE_PROTOCOLS))} without credentials"
             return PlanItem(image_uri=redact(uri), unique=place, bad=Bad(reason=Reason.BAD_URI, message=message))
         fs, path = self._place(uri, protocol)
@@ -85,11 +85,6 @@ class _Resolver:
         return path if self.root.is_local else str(self.root.fs.unstrip_protocol(path))
 
 
-def _authority(uri: str) -> str:
-    """The part of a URI where a user and password would stand."""
-    return uri.partition("://")[2].partition("/")[0] if not uri.startswith(("abfs", "az")) else ""
-
-
 def _parquet_rows(file: Any, uri: str, wanted_fields: Sequence[str]) -> Iterator[Row]:
     try:
         table = pq.ParquetFile(file)
@@ -103,8 +98,18 @@ def _parquet_rows(file: Any, uri: str, wanted_fields: Sequence[str]) -> Iterator
 
 def _csv_rows(file: Any, uri: str) -> Iterator[Row]:
     reader = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", errors="backslashreplace", newline=""))
-    _check_columns(reader.fieldnames or [], uri)
-    for row in reader:
+    try:
+        _check_columns(reader.fieldnames or [], uri)
+    except csv.Error as exc:
+        raise InputError(f"{uri}: expected a CSV manifest; {exc}") from exc
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as exc:  # a field beyond the reader's limit: a quote that is never closed
+            yield Bad(reason=Reason.BAD_MANIFEST_ROW, message=f"line {reader.line_num}: no CSV: {exc}")
+            continue
         if None in row or None in row.values():
             yield Bad(reason=Reason.BAD_MANIFEST_ROW, message=f"line {reader.line_num}: not as many values as columns")
         else:
@@ -117,7 +122,7 @@ def _json_rows(file: Any) -> Iterator[Row]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             yield Bad(reason=Reason.BAD_MANIFEST_ROW, message=f"line {number}: no JSON: {exc}")
             continue
         if isinstance(row, dict):

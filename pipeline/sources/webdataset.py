@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from pipeline.decode import ENDINGS
 from pipeline.schema import Reason
-from pipeline.sources.items import Bad, PlanItem, is_hidden, is_image
+from pipeline.sources.items import Bad, PlanItem, is_hidden
 from pipeline.storage import open_root
 
 _BLOCK = 512  # a tar is made of these; two of zeros end it
@@ -45,7 +46,7 @@ def _index(file: Any, uri: str, shard: str, wanted_fields: Sequence[str]) -> lis
         with tarfile.open(fileobj=file, mode="r:") as tar:
             for member in _members(tar):
                 key, _, ending = _split(member.name)
-                if is_image(f"x.{ending}") and not is_hidden(member.name):
+                if f".{ending}" in ENDINGS and not is_hidden(member.name):
                     pictures.append((key, member))
                 elif ending == "json" and wanted_fields and member.size <= _MAX_JSON and member.isreg():
                     fields[key] = _json_fields(tar, member)
@@ -75,7 +76,7 @@ def _json_fields(tar: tarfile.TarFile, member: tarfile.TarInfo) -> dict[str, Any
     file = tar.extractfile(member)
     try:
         loaded = json.loads(file.read()) if file else {}
-    except ValueError:  # a picture is scored whatever its notes look like
+    except (ValueError, RecursionError):  # a picture is scored whatever its notes look like
         return {}
     return loaded if isinstance(loaded, dict) else {}
 
@@ -106,8 +107,8 @@ def _items(
 
 
 def _unfinished(file: Any, tar: tarfile.TarFile) -> Bad | None:
-    """A tar cut exactly between two members reads without an error; only its missing end tells."""
-    file.seek(tar.offset - _BLOCK if tar.offset >= _BLOCK else 0)
-    if any(file.read(_BLOCK)) or not tar.offset:
-        return Bad(reason=Reason.TRUNCATED_SHARD, message="the tar has no end mark: pictures after it may be missing")
-    return None
+    """A tar cut exactly between two members reads without an error; only its missing end mark tells."""
+    file.seek(tar.offset)
+    if file.read(_BLOCK) == bytes(_BLOCK):
+        return None
+    return Bad(reason=Reason.TRUNCATED_SHARD, message="the tar has no end mark: pictures after it may be missing")

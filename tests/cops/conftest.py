@@ -22,8 +22,8 @@ sys.path.insert(0, str(GOLDEN))
 import seeded  # noqa: E402
 
 import cops  # noqa: E402
+from cops.assembly import assemble  # noqa: E402
 from cops.checkpoint import LEARNED, expected_shapes  # noqa: E402
-
 
 
 @pytest.fixture(scope="session")
@@ -50,8 +50,6 @@ def prompt_tensors(arch: dict[str, Any]) -> dict[str, Tensor]:
 def tiny_checkpoint(
     arch: dict[str, Any], clip_tensors: dict[str, Tensor], prompt_tensors: dict[str, Tensor]
 ) -> cops.Checkpoint:
-    from cops.assembly import assemble
-
     return assemble(
         arch,
         image_size=112,
@@ -80,8 +78,6 @@ def small_arch() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def small_checkpoint(small_arch: dict[str, Any]) -> cops.Checkpoint:
-    from cops.assembly import assemble
-
     return assemble(small_arch, image_size=56, sot_id=0, stop_id=1, eot_id=4)
 
 

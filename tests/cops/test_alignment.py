@@ -40,7 +40,7 @@ def test_probability_is_the_anomalys_share():
 
 
 def test_patch_and_image_scores():
-    """s = p · (α · d_n + (1 − α)(1 − d_a)); score = β · class + (1 − β) · max."""
+    """S = p · (α · d_n + (1 − α)(1 − d_a)); score = β · class + (1 − β) · max."""
     scores = alignment.score_patches(
         torch.tensor([[0.5, 1.0]]), torch.tensor([[0.0, 2.0]]), torch.tensor([[0.0, 4.0]]), alpha=0.25
     )

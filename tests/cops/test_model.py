@@ -109,7 +109,9 @@ def test_lower_precision_stays_near(small, small_checkpoint, precision):
 def test_the_map_is_the_pipelines_map(small):
     """The model's map and the one made without a model are one."""
     scores = small.predict(pictures(2)).patch_scores
-    np.testing.assert_array_equal(small.anomaly_map(scores, (70, 30)), cops.anomaly_map(scores, image_size=56, size_hw=(70, 30)))
+    np.testing.assert_array_equal(
+        small.anomaly_map(scores, (70, 30)), cops.anomaly_map(scores, image_size=56, size_hw=(70, 30))
+    )
 
 
 @pytest.mark.gpu

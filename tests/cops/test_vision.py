@@ -15,7 +15,7 @@ def test_the_x_path_is_clips(tiny):
 
 
 def test_the_dense_path_attends_among_values(tiny):
-    """y gains proj(softmax(v vᵀ/√d) v), head by head, with v of the x path, and no MLP."""
+    """The y path gains proj(softmax(v vᵀ/√d) v), head by head, with v of the x path, and no MLP."""
     block = tiny.visual.transformer.resblocks[0]
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(2, 1, 5, 128, generator=generator)

@@ -1,6 +1,6 @@
 """Compare the model with every golden tensor and print the largest absolute difference of each.
 
-    python tests/golden/report.py
+python tests/golden/report.py
 """
 
 import json

@@ -1,0 +1,165 @@
+"""One run id, one process: who holds it, who may take it over, and that the loser learns of it."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import claim
+from pipeline.claim import take_claim
+from pipeline.errors import ClaimError
+from pipeline.layout import RunLayout
+
+
+def claims(layout: RunLayout) -> list[str]:
+    return sorted(path.name for path in Path(layout.work_dir).glob("claim-*.json"))
+
+
+def leave_claim(layout: RunLayout, **fields: Any) -> Path:
+    """A claim file as another process would have left it."""
+    holder = {"token": "t", "host": "elsewhere", "pid": 7, "machine": "another", "process_start": "1"}
+    path = Path(layout.work_path("claim-00001.json"))
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(holder | {"beat": 1, "released": False} | fields))
+    return path
+
+
+def finished_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    process.wait()
+    return process.pid
+
+
+def test_claims_are_numbered_and_released(layout: RunLayout) -> None:
+    """Each attempt has the next number; one that ended lets the next in at once."""
+    with take_claim(layout) as first:
+        assert first.number == 1
+    began = time.monotonic()
+    with take_claim(layout) as second:
+        assert second.number == 2
+    assert time.monotonic() - began < 1
+    assert claims(layout) == ["claim-00001.json", "claim-00002.json"]
+
+
+def test_a_claim_is_released_by_an_error_too(layout: RunLayout) -> None:
+    """A run that fails does not lock its id."""
+    with pytest.raises(ValueError, match="mine"), take_claim(layout):
+        raise ValueError("mine")
+    with take_claim(layout) as second:
+        assert second.number == 2
+
+
+def test_a_living_process_of_this_machine_is_refused_at_once(layout: RunLayout) -> None:
+    """Held by a process that runs here: refused without watching, and told by whom."""
+    with take_claim(layout):
+        began = time.monotonic()
+        with pytest.raises(ClaimError, match=f"process {os.getpid()}"):
+            take_claim(layout)
+        assert time.monotonic() - began < 1
+    assert claims(layout) == ["claim-00001.json"]
+
+
+@pytest.mark.skipif(claim._machine() is None, reason="no /proc")
+def test_a_dead_process_of_this_machine_is_taken_over_at_once(layout: RunLayout) -> None:
+    """After `kill -9` the same command goes on without waiting for a heartbeat to stay away."""
+    leave_claim(layout, machine=claim._machine(), pid=finished_process(), process_start="12345")
+    assert take_claim(layout, watch_s=60).number == 2
+
+
+@pytest.mark.skipif(claim._machine() is None, reason="no /proc")
+def test_another_process_under_the_same_number_is_not_the_holder(layout: RunLayout) -> None:
+    """Process numbers come again: the start time tells that this one is another."""
+    leave_claim(layout, machine=claim._machine(), pid=os.getpid(), process_start="1")
+    assert take_claim(layout, watch_s=60).number == 2
+
+
+def test_a_silent_holder_elsewhere_is_taken_over(layout: RunLayout) -> None:
+    """On another machine, a claim that does not change while it is watched is over."""
+    leave_claim(layout)
+    began = time.monotonic()
+    assert take_claim(layout, watch_s=0.2).number == 2
+    assert time.monotonic() - began >= 0.2
+
+
+def test_a_beating_holder_elsewhere_is_refused(layout: RunLayout) -> None:
+    """One heartbeat while we watch is a sign of life."""
+    path = leave_claim(layout)
+    beats = threading.Timer(0.1, lambda: path.write_text(path.read_text().replace('"beat": 1', '"beat": 2')))
+    beats.start()
+    with pytest.raises(ClaimError, match="elsewhere"):
+        take_claim(layout, watch_s=5)
+    beats.join()
+
+
+def test_a_release_while_watched_ends_the_watch(layout: RunLayout) -> None:
+    """A holder that lets go is not waited for to the end."""
+    path = leave_claim(layout)
+    release = threading.Timer(0.1, lambda: path.write_text(path.read_text().replace("false", "true")))
+    release.start()
+    began = time.monotonic()
+    assert take_claim(layout, watch_s=5).number == 2
+    assert time.monotonic() - began < 4
+    release.join()
+
+
+def test_the_heartbeat_changes_the_file(layout: RunLayout) -> None:
+    """Who watches from another machine sees the file change while the holder lives."""
+    with take_claim(layout, heartbeat_s=0.02) as held:
+        path = Path(layout.work_path(f"claim-{held.number:05d}.json"))
+        first = path.read_text()
+        deadline = time.monotonic() + 5
+        while path.read_text() == first:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def test_the_first_holder_learns_of_a_takeover(layout: RunLayout) -> None:
+    """A process that was thought dead stops writing: check() refuses, and it does not release another's claim."""
+    with take_claim(layout, heartbeat_s=0.02) as first:
+        first.check()
+        claim.create_once(layout.root.fs, layout.work_path("claim-00002.json"), b'{"token": "other"}')
+        with pytest.raises(ClaimError, match="taken over"):
+            first.check()
+        assert first.lost.wait(5)
+    assert Path(layout.work_path("claim-00002.json")).read_text() == '{"token": "other"}'
+    assert not json.loads(Path(layout.work_path("claim-00001.json")).read_text())["released"]
+
+
+def test_the_heartbeat_itself_notices_a_takeover(layout: RunLayout) -> None:
+    """Without a call of check() `lost` is set, too."""
+    with take_claim(layout, heartbeat_s=0.02) as first:
+        claim.create_once(layout.root.fs, layout.work_path("claim-00002.json"), b"{}")
+        assert first.lost.wait(5)
+
+
+def test_of_eight_at_once_one_gets_the_claim(layout: RunLayout) -> None:
+    """Started together, one run goes on and the others are told why not."""
+    barrier, outcomes = threading.Barrier(8), []
+
+    def start() -> None:
+        barrier.wait()
+        try:
+            outcomes.append(take_claim(layout).number)
+        except ClaimError as error:
+            outcomes.append(str(error))
+
+    threads = [threading.Thread(target=start) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [number for number in outcomes if isinstance(number, int)] == [1]
+    assert len(outcomes) == 8
+
+
+def test_a_finished_runs_claim_is_not_written_anew(layout: RunLayout) -> None:
+    """The run's work folder is removed at its end: releasing the claim does not bring it back."""
+    with take_claim(layout):
+        layout.root.fs.rm(layout.work_dir, recursive=True)
+    assert not Path(layout.work_dir).exists()

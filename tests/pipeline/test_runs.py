@@ -1,0 +1,142 @@
+"""Committed runs and nothing else: the record decides which files are read; the commit, what may become one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import pipeline
+from pipeline import commit
+from pipeline.errors import InputError, RunError
+from pipeline.layout import RunLayout
+from pipeline.runs import records
+from pipeline.schema import QUARANTINE, RUN_FORMAT, SCORES
+from pipeline.write import parquet_bytes
+
+
+def put(layout: RunLayout, table: str, name: str, *ids: str) -> str:
+    """A part file with rows of these ids."""
+    schema = {"scores": SCORES, "quarantine": QUARANTINE}[table]
+    path = Path(layout.part_path(table, f"{name}.parquet"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(parquet_bytes(pa.Table.from_pylist([{"image_id": at, "image_uri": "u"} for at in ids], schema)))
+    return str(path)
+
+
+def plan(layout: RunLayout, *ids: str) -> list[str]:
+    path = Path(layout.work_path("plan.parquet"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"image_id": pa.array(ids, pa.string())}), path)
+    return [str(path)]
+
+
+def commit_run(layout: RunLayout, **fields: Any) -> None:
+    files = commit.file_records(commit.data_files(layout))
+    record = {"format": RUN_FORMAT, "run_id": layout.run_id, "committed_at": "2026-01-01", "files": files}
+    layout.write_json(layout.commit_path, record | fields)
+
+
+def ids_of(dataset: Any) -> list[str]:
+    return sorted(dataset.to_table()["image_id"].to_pylist())
+
+
+@pytest.fixture
+def output(layout: RunLayout) -> str:
+    return layout.root.path
+
+
+def test_an_uncommitted_run_does_not_exist(layout: RunLayout, output: str) -> None:
+    """Parts without a record are invisible, by id and without one."""
+    put(layout, "scores", "part-1", "a")
+    for run_id in (None, "r1"):
+        with pytest.raises(InputError, match=r"no committed run|not committed"):
+            pipeline.open_run(output, run_id)
+    assert list(records(output)) == []
+
+
+def test_a_committed_run_is_its_recorded_files(layout: RunLayout, output: str) -> None:
+    """Files beside the recorded ones, of a lost process, are not read."""
+    put(layout, "scores", "part-1", "a", "b")
+    put(layout, "quarantine", "part-1", "c")
+    commit_run(layout)
+    put(layout, "scores", "part-late", "b")
+    run = pipeline.open_run(output)
+    assert (run.run_id, ids_of(run.scores), ids_of(run.quarantine)) == ("r1", ["a", "b"], ["c"])
+    assert run.scores.schema.names == SCORES.names
+
+
+def test_empty_tables_have_their_columns(layout: RunLayout, output: str) -> None:
+    """A run without bad images has a quarantine of no rows, not an error."""
+    put(layout, "scores", "part-1", "a")
+    commit_run(layout)
+    assert pipeline.open_run(output).quarantine.to_table().schema.names == QUARANTINE.names
+
+
+def test_the_last_commit_is_the_default(layout: RunLayout, output: str) -> None:
+    """Without an id: the run committed last, whatever the ids' order; a run still going on does not count."""
+    for run_id, at in (("b", "2026-01-02"), ("z", "2026-01-01"), ("a", "2026-01-03")):
+        other = RunLayout(layout.root, run_id)
+        put(other, "scores", "part-1", run_id)
+        commit_run(other, committed_at=at)
+    put(RunLayout(layout.root, "zz"), "scores", "part-1", "x")
+    Path(RunLayout(layout.root, "zz").work_dir).mkdir()
+    assert pipeline.open_run(output).run_id == "a"
+    assert ids_of(pipeline.open_run(output, "z").scores) == ["z"]
+    assert {record["run_id"] for record in records(output)} == {"a", "b", "z"}
+
+
+def test_a_record_of_another_format_is_refused(layout: RunLayout, output: str) -> None:
+    """A later version's run is not misread."""
+    put(layout, "scores", "part-1", "a")
+    commit_run(layout, format="cops-run/2")
+    with pytest.raises(InputError, match=r"expected a record of format cops-run/1, got 'cops-run/2'"):
+        pipeline.open_run(output, "r1")
+
+
+def test_an_output_moved_elsewhere_is_still_whole(layout: RunLayout, output: str, tmp_path: Path) -> None:
+    """Records name their files below the output root, so a copy of it can be read."""
+    put(layout, "scores", "part-1", "a")
+    commit_run(layout)
+    Path(output).rename(tmp_path / "moved")
+    assert ids_of(pipeline.open_run(str(tmp_path / "moved")).scores) == ["a"]
+
+
+def test_each_planned_image_once_is_verified(layout: RunLayout) -> None:
+    """In scores or quarantine, once: may be committed."""
+    put(layout, "scores", "part-1", "a")
+    put(layout, "quarantine", "part-1", "b")
+    commit.verify(layout, plan(layout, "a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("scores", "quarantine", "words"),
+    [
+        (["a"], [], "1 are in no table, 0 are there twice, and 0 were never planned"),
+        (["a", "b"], ["b"], "0 are in no table, 1 are there twice, and 0 were never planned"),
+        (["a", "b", "x"], [], "0 are in no table, 0 are there twice, and 1 were never planned"),
+        ([], [], "2 are in no table"),
+    ],
+)
+def test_anything_else_is_refused(layout: RunLayout, scores: list[str], quarantine: list[str], words: str) -> None:
+    """Missing, twice, unplanned: counted, with an id to look for, and told what to do."""
+    put(layout, "scores", "part-1", *scores) if scores else None
+    put(layout, "quarantine", "part-1", *quarantine) if quarantine else None
+    with pytest.raises(RunError, match=words) as caught:
+        commit.verify(layout, plan(layout, "a", "b"))
+    assert "Run the same command again" in str(caught.value)
+
+
+def test_counts_come_from_footers(layout: RunLayout) -> None:
+    """Rows by table, and the record lists each file with its rows and size, relative to the root."""
+    path = put(layout, "scores", "part-1", "a", "b")
+    put(layout, "scores", "part-2", "c")
+    put(layout, "quarantine", "part-1", "d")
+    files = commit.data_files(layout)
+    assert commit.counts_of(files) == {"scored": 3, "quarantined": 1, "bytes": 0}
+    first = commit.file_records(files)[0]
+    size = Path(path).stat().st_size
+    assert first == {"table": "scores", "path": "scores/run_id=r1/part-1.parquet", "rows": 2, "num_bytes": size}
+    json.dumps(commit.file_records(files))

@@ -1,0 +1,142 @@
+"""The model's stage with a tiny detector: each row gets its scores or its reason, whatever the batch."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.schema import decoded_schema, scored_schema
+from pipeline.scorer import Scorer
+
+SIDE, GRID = 4, 2
+
+
+class NoMemory(Exception):  # noqa: N818 -- stands for torch.OutOfMemoryError
+    """The device is full."""
+
+
+@dataclass
+class Found:
+    pred_score: np.ndarray
+    class_score: np.ndarray
+    patch_score_max: np.ndarray
+    patch_scores: np.ndarray
+
+
+@dataclass
+class Brightness:
+    """Scores an image by its first pixel; fits `room` images, none that is 13, and knows no number for 66."""
+
+    room: int = 100
+    model_id: str = "m"
+    batches: list[int] = field(default_factory=list)
+
+    def predict(self, images: Any, *, batch_size: int | None = None) -> Found:
+        self.batches.append(len(images))
+        first = images[:, 0, 0, 0]
+        if len(images) > self.room or 13 in first:
+            raise NoMemory("full")
+        score = np.where(first == 66, np.nan, first / 255).astype(np.float32)
+        patches = np.broadcast_to(score[:, None, None], (len(score), GRID, GRID)).copy()
+        patches[first == 77, 0, 0] = np.inf
+        return Found(score, score * 0.25, score * 0.75, patches)
+
+
+def scorer(detector: Brightness, batch_size: int = 8, **metadata: pa.DataType) -> Scorer:
+    return Scorer(
+        lambda: detector, model_id="m", side=SIDE, batch_size=batch_size, metadata=metadata, out_of_memory=NoMemory
+    )
+
+
+def table(*values: int | None, **metadata: pa.DataType) -> pa.Table:
+    """One row a value, of that brightness; None for a row that is bad already."""
+    rows = [
+        {
+            "image_id": str(at),
+            "image_uri": f"u{at}",
+            "pixels": None if value is None else bytes([value]) * (SIDE * SIDE * 3),
+            **({"stage": "decode", "reason": "corrupt", "message": "m"} if value is None else {}),
+            **dict.fromkeys(metadata, "kept"),
+        }
+        for at, value in enumerate(values)
+    ]
+    return pa.Table.from_pylist(rows, schema=decoded_schema(metadata))
+
+
+def test_scores_stand_in_their_rows() -> None:
+    """In the table's columns and types, rows in order, metadata kept; the pixels are gone."""
+    found = scorer(Brightness(), lot=pa.string())(table(0, 51, 255, lot=pa.string()))
+    assert found.schema == scored_schema({"lot": pa.string()})
+    assert "pixels" not in found.column_names
+    rows = found.to_pylist()
+    assert [row["pred_score"] for row in rows] == pytest.approx([0, 0.2, 1])
+    assert [row["class_score"] for row in rows] == pytest.approx([0, 0.05, 0.25])
+    assert [row["map_size"] for row in rows] == [[GRID, GRID]] * 3
+    assert rows[1]["patch_scores"] == np.full(4, 0.2, "<f2").tobytes()
+    assert {(row["lot"], row["stage"]) for row in rows} == {("kept", None)}
+    assert all(row["scored_at"] is not None and row["score_s"] >= 0 for row in rows)
+
+
+def test_bad_rows_pass_through() -> None:
+    """Rows without pixels keep their reason and get no score; the model sees the others only."""
+    detector = Brightness()
+    rows = scorer(detector)(table(None, 51, None)).to_pylist()
+    assert [row["reason"] for row in rows] == ["corrupt", None, "corrupt"]
+    assert [row["pred_score"] is None for row in rows] == [True, False, True]
+    assert [row["scored_at"] is None for row in rows] == [True, False, True]
+    assert detector.batches == [1]
+
+
+def test_a_table_without_pictures_needs_no_model() -> None:
+    """All bad, or no rows at all: handed on."""
+    detector = Brightness()
+    assert len(scorer(detector)(table(None, None))) == 2
+    assert len(scorer(detector)(table())) == 0
+    assert detector.batches == []
+
+
+@pytest.mark.parametrize("room", [1, 2, 3, 5, 8])
+def test_out_of_memory_halves_the_batch_and_goes_on(room: int) -> None:
+    """Each image is scored once and right, however few fit; the smaller batch stays for what comes next."""
+    detector = Brightness(room=room)
+    stage, values = scorer(detector, batch_size=8), [10, 20, 30, 40, 50, 60, 70, 80]
+    rows = stage(table(*values)).to_pylist()
+    assert [row["pred_score"] for row in rows] == pytest.approx([value / 255 for value in values])
+    assert stage.batch_size <= room
+    detector.batches.clear()
+    stage(table(*values))
+    assert max(detector.batches) <= room
+
+
+def test_one_image_that_does_not_fit_is_quarantined() -> None:
+    """Alone in its batch and still too much: that image has the reason, its neighbours their scores."""
+    rows = scorer(Brightness(), batch_size=4)(table(10, 13, 30, 40)).to_pylist()
+    assert [(row["stage"], row["reason"]) for row in rows] == [
+        (None, None), ("score", "out_of_memory"), (None, None), (None, None),
+    ]  # fmt: skip
+    assert [row["pred_score"] is None for row in rows] == [False, True, False, False]
+
+
+@pytest.mark.parametrize("value", [66, 77])
+def test_a_score_that_is_no_number_is_quarantined(value: int) -> None:
+    """NaN in the image score or infinity in one patch: a reason and no score; neighbours are untouched."""
+    rows = scorer(Brightness())(table(10, value)).to_pylist()
+    assert [row["reason"] for row in rows] == [None, "not_finite"]
+    assert (rows[1]["pred_score"], rows[1]["patch_scores"]) == (None, None)
+
+
+def test_other_errors_are_raised() -> None:
+    """A bad world is not blamed on an image."""
+    detector = Brightness()
+    stage = scorer(detector)
+    stage.out_of_memory = MemoryError
+    with pytest.raises(NoMemory):
+        stage(table(13))
+
+
+def test_another_model_on_a_node_is_refused() -> None:
+    """An actor that built other weights than the run was planned with does not score."""
+    with pytest.raises(RuntimeError, match="has model other, the run was planned with m"):
+        scorer(Brightness(model_id="other"))

@@ -1,0 +1,178 @@
+"""Manifests: every row an image or a reason; nothing reached that may not be, no secret kept."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.schema import Reason
+from pipeline.sources import PlanItem
+from pipeline.sources.manifest import manifest_items
+from pipeline.storage import Root, open_root
+
+FORMS = ("csv", "jsonl", "parquet")
+
+
+def items_of(path: Path, *wanted: str) -> list[PlanItem]:
+    return list(manifest_items(open_root(str(path.parent)), str(path), wanted_fields=("category", *wanted)))
+
+
+def write(folder: Path, form: str, rows: list[dict[str, Any]]) -> Path:
+    path = folder / f"m.{form}"
+    if form == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif form == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        lines = [",".join(rows[0]), *(",".join(str(value) for value in row.values()) for row in rows)]
+        path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_relative_absolute_and_full_uris(tmp_path: Path, form: str) -> None:
+    """Relative ones lie beside the manifest; all three name a file as a listing would."""
+    uris = ["sub/a b.jpg", f"{tmp_path}/c#d.jpg", f"file://{tmp_path}/e.jpg", "s3://bucket/key/f.jpg"]
+    found = items_of(write(tmp_path, form, [{"uri": uri, "category": "nut"} for uri in uris]))
+    assert [item.image_uri for item in found] == [
+        f"{tmp_path}/sub/a b.jpg", f"{tmp_path}/c#d.jpg", f"{tmp_path}/e.jpg", "s3://bucket/key/f.jpg",
+    ]  # fmt: skip
+    assert [item.bad for item in found] == [None] * 4
+    assert [item.fields["category"] for item in found] == ["nut"] * 4
+    assert found[3].relative == "bucket/key/f.jpg"
+    assert found[0].relative.endswith("sub/a b.jpg")
+
+
+SECRET = "wJalrXUtnFEMI"
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "simplecache::s3://bucket/x.jpg",
+        f"simplecache::s3://key:{SECRET}@bucket/x.jpg",
+        "zip://a.jpg::/etc/archive.zip",
+        "ssh://host/etc/passwd",
+        f"ftp://user:{SECRET}@host/x.jpg",
+        "github://org:repo@/x.jpg",
+        f"s3://key:{SECRET}@bucket/x.jpg",
+        f"s3://key:with/{SECRET}@bucket/x.jpg",
+        f"https://user:{SECRET}@host/x.jpg",
+        f"odd_one://key:{SECRET}@bucket/x.jpg",
+        f"s3a://{SECRET}@bucket/x.jpg",
+    ],
+)
+def test_what_may_not_be_reached_is_a_reason_without_the_secret(tmp_path: Path, form: str, uri: str) -> None:
+    """Chained and exotic protocols and credentials: bad rows, and no field of them holds the secret."""
+    (item,) = items_of(write(tmp_path, form, [{"uri": uri, "category": "c"}]))
+    assert item.bad is not None
+    assert item.bad.reason == Reason.BAD_URI
+    assert SECRET not in repr(item)
+
+
+def test_a_signed_address_is_shown_without_its_signature(tmp_path: Path) -> None:
+    """The query of a web address, a signature as often as not, is read by and not written down."""
+    pytest.importorskip("aiohttp")
+    (item,) = items_of(write(tmp_path, "csv", [{"uri": f"https://host/x.jpg?sig={SECRET}"}]))
+    assert (item.bad, item.image_uri, item.path) == (None, "https://host/x.jpg", f"https://host/x.jpg?sig={SECRET}")
+    assert SECRET not in item.relative
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+@pytest.mark.parametrize("uri", [None, "", "  ", 7])
+def test_a_row_without_a_uri_is_a_reason(tmp_path: Path, form: str, uri: Any) -> None:
+    """Null, empty or no text: told by the row's place in the manifest."""
+    path = write(tmp_path, form, [{"uri": uri, "category": "c"}])
+    (item,) = items_of(path)
+    assert item.bad is not None
+    assert (item.bad.reason, item.image_uri) == (Reason.BAD_URI, f"{path}#0")
+
+
+def test_bad_csv_rows_are_reasons_and_the_others_go_on(tmp_path: Path) -> None:
+    """Short and long rows are told by their line; an empty cell is null."""
+    (tmp_path / "m.csv").write_text("uri,category\na.jpg,nut\nb.jpg\nc.jpg,nut,more\nd.jpg,\n,nut\n")
+    found = items_of(tmp_path / "m.csv")
+    assert [item.bad and item.bad.reason for item in found] == [
+        None, Reason.BAD_MANIFEST_ROW, Reason.BAD_MANIFEST_ROW, None, Reason.BAD_URI,
+    ]  # fmt: skip
+    assert found[1].bad is not None
+    assert "line 3" in found[1].bad.message
+    assert found[3].fields["category"] is None
+
+
+def test_bad_json_lines_are_reasons_and_the_others_go_on(tmp_path: Path) -> None:
+    """No JSON, JSON that is no object, or nested without end; empty lines count for nothing."""
+    lines = ['{"uri": "a.jpg"}', "", "{broken", "[1, 2]", "[" * 100_000, "null", '{"uri": "b.jpg", "category": 3}']
+    (tmp_path / "m.jsonl").write_text("\n".join(lines))
+    found = items_of(tmp_path / "m.jsonl")
+    bad = Reason.BAD_MANIFEST_ROW
+    assert [item.bad and item.bad.reason for item in found] == [None, bad, bad, bad, bad, None]
+    assert len({item.image_uri for item in found}) == 6
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path, form: str) -> None:
+    """Manifests saved by Excel are read as others are; other line ends and bytes that are no UTF-8, too."""
+    text = "uri,category\r\nä.jpg,nut\r\n" if form == "csv" else '{"uri": "ä.jpg", "category": "nut"}\r\n'
+    path = tmp_path / f"m.{form}"
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    (item,) = items_of(path)
+    assert (item.image_uri, item.fields["category"]) == (f"{tmp_path}/ä.jpg", "nut")
+    path.write_bytes(text.replace("nut", "n\xfct").encode("latin-1"))
+    assert len(items_of(path)) == 1
+
+
+def test_a_quote_that_is_never_closed_is_no_crash(tmp_path: Path) -> None:
+    """The part of the file that it swallows is a reason, the rows after it go on; in the header it is wrong use."""
+    (tmp_path / "m.csv").write_text('uri,category\na.jpg,nut\n"' + "b.jpg,nut\n" * 30_000)
+    first, swallowed, *rest = items_of(tmp_path / "m.csv")
+    assert first.bad is None
+    assert swallowed.bad is not None
+    assert swallowed.bad.reason == Reason.BAD_MANIFEST_ROW
+    assert rest[-1].image_uri == f"{tmp_path}/b.jpg"
+    (tmp_path / "m.csv").write_text('"uri,category\n' + "b.jpg,nut\n" * 30_000)
+    with pytest.raises(InputError, match="expected a CSV manifest"):
+        items_of(tmp_path / "m.csv")
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_manifest_without_uris_is_refused(tmp_path: Path, form: str) -> None:
+    """The message says which columns it has."""
+    with pytest.raises(InputError, match="'uri' column; it has"):
+        items_of(write(tmp_path, form, [{"path": "a.jpg"}]))
+
+
+def test_a_broken_parquet_manifest_is_refused(tmp_path: Path) -> None:
+    """A manifest is named outright: that it cannot be read is wrong use."""
+    (tmp_path / "m.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="expected a Parquet manifest"):
+        items_of(tmp_path / "m.parquet")
+
+
+def test_sizes_and_kept_columns_are_taken(tmp_path: Path) -> None:
+    """`num_bytes` spares a look at the file; only whole numbers are believed."""
+    rows = [{"uri": "a.jpg", "num_bytes": 12, "lot": 3}, {"uri": "b.jpg", "num_bytes": None, "lot": None}]
+    found = items_of(write(tmp_path, "parquet", rows), "lot")
+    assert [(item.num_bytes, item.fields["lot"]) for item in found] == [(12, 3), (None, None)]
+    (text,) = items_of(write(tmp_path, "csv", [{"uri": "a.jpg", "num_bytes": "12"}]))
+    assert text.num_bytes is None
+
+
+def test_relative_uris_in_a_store(memory_root: Root) -> None:
+    """Beside a manifest in a store lie the pictures it names."""
+    path = memory_root.join("sub", "m.jsonl")
+    memory_root.fs.pipe_file(path, b'{"uri": "a.jpg"}\n')
+    (item,) = manifest_items(memory_root, path, wanted_fields=())
+    assert item.path == item.image_uri == f"memory://{memory_root.join('sub', 'a.jpg')}"
+
+
+def test_names_that_lead_out_of_the_folder_stay_names(tmp_path: Path) -> None:
+    """`../` reaches what the user may read anyway; a null character is a reason when it is read, not a crash."""
+    (item,) = items_of(write(tmp_path, "jsonl", [{"uri": "a\x00.jpg"}]))
+    assert item.bad is None
+    assert item.path.endswith("a\x00.jpg")

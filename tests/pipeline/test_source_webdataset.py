@@ -1,0 +1,174 @@
+"""Tar shards: where each picture lies, whatever is broken around it."""
+
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.schema import Reason
+from pipeline.sources import PlanItem
+from pipeline.sources.webdataset import index_tar
+
+MakeTar = Callable[..., bytes]
+
+
+def index(tmp_path: Path, data: bytes, *fields: str) -> list[PlanItem]:
+    path = tmp_path / "s.tar"
+    path.write_bytes(data)
+    return index_tar(str(path), wanted_fields=fields)
+
+
+def keys(items: list[PlanItem]) -> list[str]:
+    return [item.image_uri.partition("#")[2] for item in items if item.kind == "range"]
+
+
+def verdicts(items: list[PlanItem]) -> list[Reason | None]:
+    return [item.bad and item.bad.reason for item in items]
+
+
+def test_offsets_are_where_the_bytes_lie(tmp_path: Path, make_tar: MakeTar) -> None:
+    """Cut out at offset and length, each item is its picture; long and non-ASCII names move nothing."""
+    members = [("a.jpg", b"first"), ("x" * 150 + "/ä.png", b"second" * 200), ("c.json", b"{}"), ("c.webp", b"")]
+    for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        data = make_tar(members, form=form)
+        items = index(tmp_path, data)
+        found = [data[item.offset : item.offset + item.num_bytes] for item in items]
+        assert found == [b"first", b"second" * 200, b""]
+        assert keys(items) == ["a", "x" * 150 + "/ä", "c"]
+        assert verdicts(items) == [None] * 3
+
+
+def test_items_name_their_shard(tmp_path: Path, make_tar: MakeTar) -> None:
+    """`shard.tar#key`, and the member's own path for --path-fields."""
+    (item,) = index(tmp_path, make_tar([("line/a.png", b"x")]))
+    assert item.image_uri == f"{tmp_path}/s.tar#line/a"
+    assert (item.shard, item.path, item.relative) == (f"{tmp_path}/s.tar", f"{tmp_path}/s.tar", "line/a.png")
+
+
+def test_masks_and_others_are_not_taken(tmp_path: Path, make_tar: MakeTar) -> None:
+    """`key.mask.png` is no picture to score, nor are labels, text, hidden files and folders; `key.JPG` is."""
+    folder = tarfile.TarInfo("d.jpg")
+    folder.type = tarfile.DIRTYPE
+    names = ["a.JPG", "a.mask.png", "a.cls", "a.txt", "a.json", "._a.jpg", "sub/.b.png", "png", "noending"]
+    items = index(tmp_path, make_tar([(name, b"x") for name in names]))
+    assert keys(items) == ["a"]
+
+
+def test_a_second_picture_under_one_key_is_a_duplicate(tmp_path: Path, make_tar: MakeTar) -> None:
+    """`a.jpg` and `a.png` share a key: the first is planned, the second told; a third is another row."""
+    items = index(tmp_path, make_tar([("a.jpg", b"1"), ("a.png", b"2"), ("a.jpg", b"3"), ("b.jpg", b"4")]))
+    assert verdicts(items) == [None, Reason.DUPLICATE, Reason.DUPLICATE, None]
+    assert len({item.image_uri + item.unique for item in items}) == 4
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_links_and_devices_are_not_followed(tmp_path: Path, make_tar: MakeTar, kind: bytes) -> None:
+    """A member that is no plain file is bad, whatever it points to."""
+    link = tarfile.TarInfo("a.jpg")
+    link.type, link.linkname = kind, "/etc/passwd"
+    items = index(tmp_path, make_tar([(link, b""), ("b.jpg", b"x")]))
+    assert verdicts(items) == [Reason.NOT_A_FILE, None]
+
+
+@pytest.mark.parametrize("name", ["../../up.jpg", "/abs.jpg", "a/../../b.jpg", "C:\\x.jpg", "a\nb.jpg"])
+def test_names_are_only_names(tmp_path: Path, make_tar: MakeTar, name: str) -> None:
+    """Paths that lead out of the shard are names of members and open nothing."""
+    (item,) = index(tmp_path, make_tar([(name, b"x")]))
+    assert item.image_uri.startswith(f"{tmp_path}/s.tar#")
+    assert (item.path, item.bad) == (f"{tmp_path}/s.tar", None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.tar"]
+
+
+@pytest.mark.parametrize(
+    ("notes", "expected"),
+    [
+        (b'{"lot": 7, "category": "nut"}', {"lot": 7, "category": "nut"}),
+        *(
+            (broken, {})
+            for broken in (b"", b"[1]", b"{", b"\xff\xfe", b"[" * 100_000, b'{"lot": 1' + b"0" * 5000 + b"}")
+        ),
+    ],
+)
+def test_json_fields_stand_beside_their_picture(
+    tmp_path: Path, make_tar: MakeTar, notes: bytes, expected: dict[str, Any]
+) -> None:
+    """The `.json` of the same key, before or after; broken notes leave the picture as it is."""
+    for members in ([("a.json", notes), ("a.jpg", b"x")], [("a.jpg", b"x"), ("a.json", notes)]):
+        (item,) = index(tmp_path, make_tar(members), "lot", "category")
+        assert item.fields == expected
+        assert item.bad is None
+
+
+def test_json_is_not_read_where_nothing_of_it_is_wanted(tmp_path: Path, make_tar: MakeTar) -> None:
+    """No kept columns: notes cost no request."""
+    (item,) = index(tmp_path, make_tar([("a.json", b'{"lot": 7}'), ("a.jpg", b"x")]))
+    assert item.fields == {}
+
+
+def test_an_empty_tar_is_whole(tmp_path: Path, make_tar: MakeTar) -> None:
+    """Nothing in it, nothing wrong with it."""
+    assert index(tmp_path, make_tar([])) == []
+
+
+@pytest.mark.parametrize("data", [b"", b"x" * 100, b"x" * 2000, b"\x1f\x8b" + bytes(600), b"<html>" + bytes(1000)])
+def test_what_is_no_tar_is_one_bad_row(tmp_path: Path, data: bytes) -> None:
+    """A shard that cannot be opened is one row about the shard."""
+    items = index(tmp_path, data)
+    assert [item.bad and item.bad.reason for item in items] == [Reason.UNREADABLE_SHARD]
+    assert items[0].image_uri == f"{tmp_path}/s.tar"
+
+
+def test_a_shard_that_is_gone(tmp_path: Path) -> None:
+    """Listed, then removed: one row that says so."""
+    (item,) = index_tar(str(tmp_path / "gone.tar"), wanted_fields=())
+    assert item.bad is not None
+    assert item.bad.reason == Reason.NOT_FOUND
+
+
+def test_a_missing_end_mark_is_told(tmp_path: Path, make_tar: MakeTar) -> None:
+    """Cut exactly between two members: both found pictures are planned, and the shard is told to be cut."""
+    data = make_tar([("a.jpg", b"x"), ("b.jpg", b"y"), ("c.jpg", b"z")])
+    items = index(tmp_path, data[: 4 * 512])
+    assert keys(items) == ["a", "b"]
+    assert verdicts(items) == [None, None, Reason.TRUNCATED_SHARD]
+
+
+WHOLE_MEMBERS = [("a.jpg", b"x" * 700), ("a.json", b"{}"), ("b.png", b"y" * 512), ("c.jpg", b"z" * 10)]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cut=st.integers(0, 11 * 512))
+def test_a_cut_tar_is_told_and_keeps_what_is_whole(tmp_path: Path, make_tar: MakeTar, cut: int) -> None:
+    """Cut anywhere before its end mark: every picture that lies whole is planned, and one row tells of the cut."""
+    data = make_tar(WHOLE_MEMBERS)
+    end = 512 * (1 + 2 + 1 + 1 + 1 + 1 + 1 + 1)
+    items = index(tmp_path, data[: min(cut, end)])
+    *pictures, last = items
+    assert last.bad is not None
+    assert last.bad.reason in (Reason.TRUNCATED_SHARD, Reason.UNREADABLE_SHARD)
+    whole = [item for item in pictures if item.offset + item.num_bytes <= min(cut, end)]
+    expected = [key for key, stop in (("a", 512 + 700), ("b", 512 * 7), ("c", 512 * 8 + 10)) if stop <= min(cut, end)]
+    assert keys(whole) == expected
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.integers(0, 10 * 512 - 1), value=st.integers(0, 255), form=st.sampled_from([0, 1, 2]))
+def test_a_damaged_tar_raises_nothing(tmp_path: Path, make_tar: MakeTar, place: int, value: int, form: int) -> None:
+    """Any wrong byte: items and at most a verdict, no exception; no range lies before the file's start."""
+    data = bytearray(make_tar([("ä" * 99 + ".jpg", b"x"), *WHOLE_MEMBERS] if form else WHOLE_MEMBERS, form=form))
+    data[place] = value
+    for item in index(tmp_path, bytes(data), "lot"):
+        assert item.bad or (item.offset >= 512 and item.num_bytes >= 0)
+
+
+def test_a_compressed_tar_is_refused_as_a_shard(tmp_path: Path) -> None:
+    """Ranges cannot be read out of a compressed shard: it is one bad row, not silently nothing."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("a.jpg"))
+    assert verdicts(index(tmp_path, out.getvalue())) == [Reason.UNREADABLE_SHARD]

@@ -1,0 +1,165 @@
+"""Files whole or not at all, created once, named without secrets."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+
+from pipeline import storage
+from pipeline.errors import InputError
+from pipeline.storage import create_once, open_root, public_uri, redact, remove_tree, walk_files, write_atomic
+
+LOCAL = LocalFileSystem()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_atomic_write_replaces_whole(tmp_path: Path) -> None:
+    """The new content stands in the file's place, folders are made, and nothing else is left."""
+    path = tmp_path / "a" / "b.json"
+    write_atomic(LOCAL, str(path), b"first")
+    write_atomic(LOCAL, str(path), b"second")
+    assert path.read_bytes() == b"second"
+    assert names(path.parent) == ["b.json"]
+
+
+@pytest.mark.parametrize("write", [write_atomic, create_once])
+def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Any) -> None:
+    """A full disk leaves neither half a file nor a temporary one, and the older file as it was."""
+    path = tmp_path / "a.json"
+    if write is write_atomic:
+        path.write_bytes(b"older")
+    before = names(tmp_path)
+
+    def no_space(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage.os, "fsync", no_space)
+    with pytest.raises(OSError, match="No space"):
+        write(LOCAL, str(path), b"newer")
+    assert names(tmp_path) == before
+    assert not before or path.read_bytes() == b"older"
+
+
+@pytest.mark.parametrize("kind", ["file", "memory"])
+def test_create_once_refuses_the_second(tmp_path: Path, kind: str) -> None:
+    """Who comes second is told so, and the first one's content stays."""
+    fs = fsspec.filesystem(kind)
+    path = str(tmp_path / "claim.json")
+    create_once(fs, path, b"one")
+    with pytest.raises(FileExistsError):
+        create_once(fs, path, b"two")
+    assert fs.cat_file(path) == b"one"
+
+
+def test_of_eight_threads_exactly_one_creates(tmp_path: Path) -> None:
+    """At the same moment, on a local disk: one winner, and its content is what lies there."""
+    for round_ in range(20):
+        path, barrier = str(tmp_path / f"{round_}.json"), threading.Barrier(8)
+        winners: list[int] = []
+
+        def race(number: int, path: str = path, barrier: Any = barrier, winners: list[int] = winners) -> None:
+            barrier.wait()
+            try:
+                create_once(LOCAL, path, str(number).encode())
+                winners.append(number)
+            except FileExistsError:
+                pass
+
+        threads = [threading.Thread(target=race, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(winners) == 1
+        assert Path(path).read_text() == str(winners[0])
+    assert len(names(tmp_path)) == 20
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["s3://key:secret@bucket/x", "https://user:secret@host/x", "s3://secret@bucket", "simplecache::s3://k:secret@b/x"],
+)
+def test_credentials_in_a_uri_are_refused_unsaid(uri: str) -> None:
+    """The error tells where credentials belong and does not repeat them."""
+    with pytest.raises(InputError, match="credentials") as caught:
+        open_root(uri)
+    assert "secret" not in str(caught.value)
+
+
+def test_unknown_protocols_are_wrong_use() -> None:
+    """A typing error in the protocol is told as such."""
+    with pytest.raises(InputError, match="fsspec URI"):
+        open_root("s33://bucket/x")
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("s3://bucket/a@b.png", "s3://bucket/a@b.png"),
+        ("s3://key:secret@bucket/x", "s3://bucket/x"),
+        ("https://u:p@host/x.png?X-Amz-Signature=abc", "https://host/x.png"),
+        ("https://host/x.png#part", "https://host/x.png#part"),
+        ("/data/what?.png", "/data/what?.png"),
+        ("/data/user:name@home.png", "/data/user:name@home.png"),
+        ("simplecache::s3://key:secret@bucket/x", "simplecache::s3://bucket/x"),
+        ("https://host/x?token=a/b@c", "https://host/x"),
+        ("https://host/x?sig=abc#part", "https://host/x#part"),
+        ("https://host/x?tok en", "https://host/x"),
+        ("http://host:8080/a@b.png", "http://host:8080/a@b.png"),
+        ("s3://AKIA:with/slash@bucket/x", "s3://bucket/x"),
+        ("s3://bucket/what?.png", "s3://bucket/what?.png"),
+        ("s3://bucket/x?X-Amz-Signature=abc", "s3://bucket/x"),
+        ("s3://arn:aws:s3:eu:1:accesspoint/name/k@v", "s3://arn:aws:s3:eu:1:accesspoint/name/k@v"),
+        ("abfs://container@account.dfs.core.windows.net/x", "abfs://container@account.dfs.core.windows.net/x"),
+    ],
+)
+def test_redact(uri: str, expected: str) -> None:
+    """User, password and query go; names that merely look like them stay."""
+    assert redact(uri) == expected
+
+
+def test_public_names(tmp_path: Path) -> None:
+    """A plain path on this machine, a full URI in a store; relative paths become absolute."""
+    assert public_uri(LOCAL, "/a b/c#d%.png") == "/a b/c#d%.png"
+    assert public_uri(fsspec.filesystem("memory"), "/x/y.png") == "memory:///x/y.png"
+    assert open_root("here").path == str(Path.cwd() / "here")
+    assert open_root(str(tmp_path)).join("a", "b") == f"{tmp_path}/a/b"
+
+
+def test_walk_is_sorted_and_follows_no_links(tmp_path: Path) -> None:
+    """Every file with its size, folder by folder, names sorted; a link that leads round is not walked."""
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "two.png").write_bytes(b"22")
+    (tmp_path / "a.png").write_bytes(b"1")
+    (tmp_path / "c.png").write_bytes(b"333")
+    (tmp_path / "b" / "round").symlink_to(tmp_path)
+    (tmp_path / "d.png").symlink_to(tmp_path / "a.png")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
+    found = [(path.removeprefix(f"{tmp_path}/"), size) for path, size in walk_files(open_root(str(tmp_path)))]
+    assert found == [("a.png", 1), ("b/two.png", 2), ("c.png", 3), ("d.png", 1)]
+
+
+def test_walk_in_a_store(memory_root: Any) -> None:
+    """The same of an object store: every object once, with its size."""
+    for name, data in (("b/two.png", b"22"), ("a.png", b"1"), ("b/c/three.png", b"333")):
+        memory_root.fs.pipe_file(memory_root.join(name), data)
+    found = dict(walk_files(memory_root))
+    assert found == {
+        memory_root.join("a.png"): 1,
+        memory_root.join("b/two.png"): 2,
+        memory_root.join("b/c/three.png"): 3,
+    }
+
+
+def test_remove_tree_of_nothing_is_no_error(tmp_path: Path) -> None:
+    """What is not there is removed already; what is there goes with all in it."""
+    (tmp_path / "x" / "y").mkdir(parents=True)
+    remove_tree(LOCAL, str(tmp_path / "x"))
+    remove_tree(LOCAL, str(tmp_path / "x"))
+    assert not (tmp_path / "x").exists()

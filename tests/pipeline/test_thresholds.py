@@ -1,0 +1,74 @@
+"""Thresholds per category, of this very model, from a Parquet table."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.thresholds import COLUMNS, Threshold, Thresholds, read_thresholds
+
+
+def table(folder: Path, *rows: tuple[Any, ...], columns: tuple[str, ...] = COLUMNS) -> str:
+    path = folder / "thresholds.parquet"
+    pq.write_table(pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows]), path)
+    return str(path)
+
+
+def test_categories_and_the_pooled_row(tmp_path: Path) -> None:
+    """A row per category; the one without a category holds for all others and for images without one."""
+    found = read_thresholds(table(tmp_path, ("m", "screw", 0.5, 0.25), ("m", None, 0.75, None)), "m")
+    assert found.of("screw") == Threshold(0.5, 0.25)
+    assert found.of("nut") == found.of(None) == Threshold(0.75, None)
+    assert found.any_pixel
+
+
+def test_without_a_pooled_row_others_have_none(tmp_path: Path) -> None:
+    """Nothing is guessed for a category that was not calibrated."""
+    found = read_thresholds(table(tmp_path, ("m", "screw", 0.5, None)), "m")
+    assert found.of("nut") == found.of(None) == Threshold(None, None)
+    assert not found.any_pixel
+
+
+def test_no_thresholds_at_all() -> None:
+    """The default has neither labels nor masks."""
+    assert Thresholds().of("screw") == Threshold()
+    assert not Thresholds().any_pixel
+
+
+def test_another_models_thresholds_are_refused(tmp_path: Path) -> None:
+    """They mean nothing here, even where only one row is of another model; the message names both."""
+    with pytest.raises(InputError, match="model other, this run uses mine"):
+        read_thresholds(table(tmp_path, ("mine", "a", 0.5, 0.5), ("other", "b", 0.5, 0.5)), "mine")
+
+
+def test_wrong_columns_are_refused(tmp_path: Path) -> None:
+    """The message says which are missing."""
+    with pytest.raises(InputError, match=r"missing: \['pixel_threshold'\]"):
+        read_thresholds(table(tmp_path, ("m", "a", 0.5), columns=COLUMNS[:3]), "m")
+
+
+def test_two_rows_for_a_category_are_refused(tmp_path: Path) -> None:
+    """Which of them holds would be chance."""
+    with pytest.raises(InputError, match="more than one row"):
+        read_thresholds(table(tmp_path, ("m", "a", 0.5, 0.5), ("m", "a", 0.6, 0.5)), "m")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"image_threshold\n0.5\n"])
+def test_what_is_no_table_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    """Absent, empty or of another format: wrong use, told with its name."""
+    path = tmp_path / "t.parquet"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"--thresholds: .*t\.parquet"):
+        read_thresholds(str(path), "m")
+
+
+def test_an_empty_table_is_refused(tmp_path: Path) -> None:
+    """A table without rows was calibrated for nothing."""
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({name: pa.array([], pa.string()) for name in COLUMNS}), path)
+    with pytest.raises(InputError, match="calibrate again"):
+        read_thresholds(str(path), "m")
