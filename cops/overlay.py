@@ -65,8 +65,8 @@ def with_colour_bar(
     bar.set_label(label)
     if level is not None and vmin <= level <= vmax:
         bar.ax.axhline(level, color=tuple(channel / 255 for channel in OUTLINE_RGB), linewidth=2)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    drawn: UInt8[np.ndarray, "h w 3"] = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
+    canvas.draw()
+    drawn: UInt8[np.ndarray, "h w 3"] = np.asarray(canvas.buffer_rgba())[..., :3]
     joined = Image.new("RGB", (image.width + drawn.shape[1], max(height, drawn.shape[0])), "white")
     joined.paste(image, (0, (joined.height - image.height) // 2))
     joined.paste(Image.fromarray(drawn), (image.width, 0))

@@ -54,10 +54,12 @@ class Claim:
             self._write(released=True)
 
     def check(self) -> None:
-        """Raises:  ClaimError: another run has taken this id over; this one must write nothing more."""
-        if self.lost.is_set() or self.layout.root.fs.exists(_path(self.layout, self.number + 1)):
+        """Raises:  ClaimError: another process has taken this run over; this one must write nothing more."""
+        try:
+            require_claim(self.layout, self.number)
+        except ClaimError:
             self.lost.set()
-            raise ClaimError(f"run {self.layout.run_id!r} was taken over by another process; this one stops")
+            raise
 
     def _keep_fresh(self) -> None:
         while not self._stop.wait(self.heartbeat_s):
@@ -71,6 +73,12 @@ class Claim:
 
     def _write(self, *, released: bool = False) -> None:
         write_atomic(self.layout.root.fs, _path(self.layout, self.number), _content(self.token, released=released))
+
+
+def require_claim(layout: RunLayout, number: int) -> None:
+    """Raises:  ClaimError: there is a later claim than this one."""
+    if layout.root.fs.exists(_path(layout, number + 1)):
+        raise ClaimError(f"run {layout.run_id!r} was taken over by another process; this one stops")
 
 
 def take_claim(layout: RunLayout, *, heartbeat_s: float = HEARTBEAT_S, watch_s: float = WATCH_S) -> Claim:
@@ -135,7 +143,7 @@ def _machine() -> str | None:
     """This boot and process namespace, within which a process number means one process; None where unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return None
 

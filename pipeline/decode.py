@@ -240,7 +240,7 @@ def _scale(values: npt.NDArray[np.generic], depth: _Depth, rules: DecodeRules) -
 
 
 def _check_float(values: npt.NDArray[np.generic], rules: DecodeRules) -> None:
-    low, high = float(np.min(values)), float(np.max(values))  # type: ignore[arg-type]
+    low, high = float(np.min(values)), float(np.max(values))
     if not np.isfinite([low, high]).all():
         raise ImageRejected(Reason.VALUE_RANGE, "a float picture that holds NaN or infinity")
     if rules.value_range is None and (low < 0 or high > 1):

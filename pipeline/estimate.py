@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -78,7 +79,7 @@ def estimate(config: ScoreConfig) -> Estimate:
 
 
 def _first_images(
-    worklist: Worklist, folder: str, card: ModelCard, rules: DecodeRules, metadata: dict[str, pa.DataType]
+    worklist: Worklist, folder: str, card: ModelCard, rules: DecodeRules, metadata: Mapping[str, pa.DataType]
 ) -> pa.Table:
     """The run's first images, decoded here as its tasks would."""
     first = Worklist(worklist.files, worklist.file[:1], worklist.start[:1], worklist.stop[:1])

@@ -33,6 +33,8 @@ class Execution:
     num_cpus: float
     threads: int
     batch_size: int
+    decode_cpus: float = 1.0
+    tail_cpus: float = 0.25  # of localizing and writing, which are light
 
 
 def connect() -> None:
@@ -84,13 +86,18 @@ def plan_execution(config: ScoreConfig) -> Execution:
     if low > room:
         raise InputError(f"--actors {config.actors}: this cluster has room for {room} ({gpus} GPUs, {cpus} CPUs)")
     nodes = max(1, sum(1 for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")))
+    # Ray Data reserves room for a task of every stage. On one or two CPUs whole ones do not fit, and the last stages
+    # would wait until the first are done, with nothing written till then.
+    scale = min(1.0, cpus / 2) if device == "cpu" else 1.0
     return Execution(
         device=device,
         min_actors=low,
         max_actors=min(high, room),
         num_gpus=1.0 if device == "cuda" else 0.0,
-        num_cpus=0.0 if device == "cuda" else 1.0,
+        num_cpus=0.0 if device == "cuda" else scale,
         # On CPUs the model is what takes long: its threads may use what decoding leaves idle.
         threads=max(1, cpus // nodes // max(1, -(-min(high, room) // nodes))),
         batch_size=config.batch_size or (_GPU_BATCH if device == "cuda" else _CPU_BATCH),
+        decode_cpus=1.0 if cpus > 2 else 0.5 * scale,
+        tail_cpus=0.25 * scale,
     )

@@ -35,7 +35,7 @@ class Localize:
         for row in rows:
             if row["stage"] is None:
                 began = time.perf_counter()
-                row |= self._verdict(row)
+                row.update(self._verdict(row))
                 row["localize_s"] = time.perf_counter() - began
         return pa.Table.from_pylist(rows, schema=localized_schema(self.metadata))
 

@@ -29,7 +29,8 @@ class PathTemplate:
                 raise InputError(f"--path-fields: {name!r} is a column of the tables; choose another name")
         if not names or len(set(names)) != len(names):
             raise InputError(
-                f"--path-fields: expected fields such as '{{line}}/{{category}}/{{name}}', each once; got {self.template!r}"
+                "--path-fields: expected fields such as '{line}/{category}/{name}', each once; "
+                f"got {self.template!r}"
             )
         if self.template.startswith("/"):
             raise InputError("--path-fields is matched from the end of a path and starts with no '/'")

@@ -2,62 +2,70 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
-_LOG_EVERY_S = 15.0
+_BAR_EVERY_S, _LOG_EVERY_S = 2.0, 15.0
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class Progress:
-    """Counts images; `total` is the whole run, `done` what earlier attempts left. Times are of this attempt."""
+    """Shows, while its `with` block runs, how many images are in the tables.
+
+    Args:    total: images of the run.   done: in the tables before this attempt.   count: new images in them now, and
+             how many parts hold bad ones.
+    """
 
     total: int
-    done: int = 0
-    quarantined: int = 0
+    done: int
+    count: Callable[[], tuple[int, int]]
     began: float = field(default_factory=time.monotonic)
-    _bar: tqdm | None = None  # type: ignore[type-arg]
-    _logged: float = 0.0
-    _before: int = 0
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
 
     def __enter__(self) -> Progress:
-        self._before = self.done
-        self._logged = time.monotonic()
-        if sys.stderr.isatty():
-            self._bar = tqdm(total=self.total, initial=self.done, unit="image", smoothing=0.1, dynamic_ncols=True)
+        self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._stop.set()
+        if self._thread:
+            self._thread.join()
 
-    def add(self, scored: int, quarantined: int) -> None:
-        self.done += scored + quarantined
-        self.quarantined += quarantined
-        if self._bar is not None:
-            self._bar.update(scored + quarantined)
-            self._bar.set_postfix(quarantined=self.quarantined)
-        elif time.monotonic() - self._logged > _LOG_EVERY_S or self.done == self.total:
-            self._logged = time.monotonic()
-            log.info("%s", self.line())
+    def line(self, new: int) -> str:
+        """`1,200 of 5,000 images, 41.2 images/s, 1 min 32 s left`."""
+        rate = new / max(1e-9, time.monotonic() - self.began)
+        left = duration((self.total - self.done - new) / rate) if rate else "unknown time"
+        return f"{self.done + new:,} of {self.total:,} images, {rate:.1f} images/s, {left} left"
 
-    def line(self) -> str:
-        """`1,200 of 5,000 images, 3 quarantined, 41.2 images/s, 1 min 32 s left`."""
-        rate = self.images_per_s
-        left = duration((self.total - self.done) / rate) if rate else "unknown time"
-        counts = f"{self.done:,} of {self.total:,} images, {self.quarantined:,} quarantined"
-        return f"{counts}, {rate:.1f} images/s, {left} left"
+    def _watch(self) -> None:
+        if sys.stderr.isatty():
+            with tqdm(total=self.total, initial=self.done, unit="image", smoothing=0.1, dynamic_ncols=True) as bar:
+                while not self._stop.wait(_BAR_EVERY_S):
+                    self._show(bar)
+                self._show(bar)
+            return
+        while not self._stop.wait(_LOG_EVERY_S):
+            with contextlib.suppress(OSError):  # the next look may succeed; the run itself tells what is wrong
+                log.info("%s", self.line(self.count()[0]))
 
-    @property
-    def images_per_s(self) -> float:
-        return (self.done - self._before) / max(1e-9, time.monotonic() - self.began)
+    def _show(self, bar: Any) -> None:
+        with contextlib.suppress(OSError):
+            new, with_bad = self.count()
+            bar.update(self.done + new - bar.n)
+            bar.set_postfix_str(f"{with_bad} parts with bad images" if with_bad else "")
 
 
 def duration(seconds: float) -> str:

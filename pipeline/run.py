@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import ray.data
@@ -15,12 +16,12 @@ from ray.data import ActorPoolStrategy
 
 from pipeline import commit
 from pipeline.attempt import Plan, Remaining, check_identity, find_or_make_plan, identity, remaining, remove_strays
-from pipeline.claim import Claim, take_claim
+from pipeline.claim import require_claim, take_claim
 from pipeline.config import ScoreConfig
 from pipeline.decode_stage import ReadAndDecode
 from pipeline.errors import ClaimError, RunError
 from pipeline.execution import TASKS_AHEAD, Execution, connect, plan_execution
-from pipeline.layout import RunLayout
+from pipeline.layout import TABLES, RunLayout
 from pipeline.localize import Localize
 from pipeline.model import ModelCard, SharedModel, builder, card_of, read_model, share
 from pipeline.progress import Progress
@@ -31,12 +32,11 @@ from pipeline.storage import remove_tree
 from pipeline.thresholds import Threshold, Thresholds, read_thresholds
 from pipeline.top import TopImage, read_top
 from pipeline.worklist import Worklist, rows_per_part
-from pipeline.write import WritePart
+from pipeline.write import PartWriter, rows_in_parts
 
 # A decode task in the worst case: 64 MB of encoded images, one of them as 300 MB of RGB, 128 MB of results. Ray starts
 # no more of them than fit the node; and stages of unlike needs it does not fuse, so the model's actors never decode.
 _DECODE_MEMORY = 512 * 2**20
-_CHECK_CLAIM_S = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,8 @@ class RunResult:
 def score(config: ScoreConfig, *, top: int = 0, execution: Execution | None = None) -> RunResult:
     """Score every image of the inputs, once, and commit; or finish what an earlier attempt of the run left.
 
-    Args:    top: how many of the highest scores to return with their pictures.   execution: where the model runs; chosen for the cluster where None.
+    Args:    top: how many of the highest scores to return with their pictures.
+             execution: where the model runs; chosen for the cluster where None.
     Raises:  InputError: the request cannot be met as it stands.   CheckpointError: the model cannot be used.
              RunError: the run was not committed; the same command may be given again.
     """
@@ -80,12 +81,21 @@ def score(config: ScoreConfig, *, top: int = 0, execution: Execution | None = No
         images_per_s = 0.0
         if len(work.worklist):
             model = share(checkpoint, card)
-            flow = images_flow(work.worklist, model, plan, layout, claim.number, config, execution, thresholds)
-            images_per_s = _drain(flow, plan, work, claim)
+            flow = images_flow(work.worklist, model, plan, config, execution, thresholds)
+            sink = PartWriter(
+                layout,
+                attempt=claim.number,
+                model_id=card.model_id,
+                metadata=plan.metadata,
+                rows_per_part=rows_per_part(work.worklist.rows),
+            )
+            images_per_s = _write_out(flow, sink, plan, work, execution)
         claim.check()
         remove_strays(layout, work.parts, claim.number)
-        times = {"started_at": started_at, "wall_s": time.monotonic() - began, "images_per_s": images_per_s}
-        record = _commit(layout, this_run, card, plan, attempts=claim.number, **times)
+        record = _commit(
+            layout, this_run, card, plan, attempts=claim.number, started_at=started_at,
+            wall_s=time.monotonic() - began, images_per_s=images_per_s,
+        )  # fmt: skip
         highest = read_top(layout, plan.files, config.decode, top)  # while the plan still says where pictures lie
         remove_tree(layout.root.fs, layout.work_dir)
     return RunResult(record=record, layout=layout, card=card, was_complete=False, top=highest)
@@ -95,13 +105,11 @@ def images_flow(
     worklist: Worklist,
     model: SharedModel,
     plan: Plan,
-    layout: RunLayout,
-    attempt: int,
     config: ScoreConfig,
     execution: Execution,
     thresholds: Thresholds,
 ) -> ray.data.Dataset:
-    """One image's way. Every stage may run twice: a part is named by what is in it."""
+    """One image's way, up to the writer. Every stage may run twice with the same result."""
     card, metadata, batch = model.card, plan.metadata, execution.batch_size
     read_and_decode = ReadAndDecode(
         worklist=worklist, output=config.output, side=card.image_size, rules=config.decode, metadata=metadata
@@ -117,10 +125,15 @@ def images_flow(
         min_size=execution.min_actors, max_size=execution.max_actors, max_tasks_in_flight_per_actor=TASKS_AHEAD
     )
     localize = Localize(thresholds=thresholds, image_size=card.image_size, sigma_px=card.sigma_px, metadata=metadata)
-    write = WritePart(layout=layout, attempt=attempt, model_id=card.model_id, metadata=metadata)
     return (
         ray.data.range(len(worklist), override_num_blocks=len(worklist))
-        .map_batches(read_and_decode, batch_size=None, batch_format="pyarrow", memory=_DECODE_MEMORY)
+        .map_batches(
+            read_and_decode,
+            batch_size=None,
+            batch_format="pyarrow",
+            memory=_DECODE_MEMORY,
+            num_cpus=execution.decode_cpus,
+        )
         .map_batches(
             Scorer,
             batch_size=batch,
@@ -131,9 +144,7 @@ def images_flow(
             fn_constructor_args=(builder(model, execution.device, execution.threads),),
             fn_constructor_kwargs=scorer,
         )
-        .map_batches(localize, batch_size=None, batch_format="pyarrow")
-        .repartition(target_num_rows_per_block=rows_per_part(worklist.rows), strict=True)
-        .map_batches(write, batch_size=None, batch_format="pyarrow")
+        .map_batches(localize, batch_size=None, batch_format="pyarrow", num_cpus=execution.tail_cpus)
     )
 
 
@@ -152,30 +163,30 @@ def plan_line(plan: Plan, work: Remaining, execution: Execution) -> str:
     return f"{plan.summary.planned:,} images planned{beside}; {actors} model actors on {execution.device}"
 
 
-def _drain(flow: ray.data.Dataset, plan: Plan, work: Remaining, claim: Claim) -> float:
-    """Let the flow run, counting what its parts' receipts say; images per second.
+def _write_out(flow: ray.data.Dataset, sink: PartWriter, plan: Plan, work: Remaining, execution: Execution) -> float:
+    """Let the flow run into its parts, counting them as they appear; images per second.
 
-    Raises:  RunError: Ray or the store failed; what was written stays, and the same command goes on from there.
+    Raises:  ClaimError: another process took the run over.   RunError: Ray or the store failed; what was written stays,
+             and the same command goes on from there.
     """
-    checked = time.monotonic()
-    try:
-        with Progress(total=plan.summary.planned, done=work.done) as progress:
-            for receipts in flow.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                for receipt in receipts.to_pylist():
-                    progress.add(receipt["scored"], receipt["quarantined"])
-                if time.monotonic() - checked > _CHECK_CLAIM_S:
-                    checked = time.monotonic()
-                    if claim.lost.is_set():
-                        claim.check()
-            return progress.images_per_s
-    except ClaimError:
-        raise
-    except (ray.exceptions.RayError, OSError) as exc:
-        log.debug("%s", exc)
-        raise RunError(
-            f"the run stopped: {innermost(exc)}. What is scored is kept; give the same command with "
-            f"--run-id {claim.layout.run_id} to go on"
-        ) from exc
+    began = time.monotonic()
+    with Progress(total=plan.summary.planned, done=work.done, count=partial(_new_images, sink.layout, work)):
+        try:
+            flow.write_datasink(sink, ray_remote_args={"num_cpus": execution.tail_cpus})
+        except (ray.exceptions.RayError, OSError) as exc:
+            log.debug("%s", exc)
+            require_claim(sink.layout, sink.attempt)
+            raise RunError(
+                f"the run stopped: {innermost(exc)}. What is scored is kept; give the same command with "
+                f"--run-id {sink.layout.run_id} to go on"
+            ) from exc
+    return work.worklist.rows / (time.monotonic() - began)
+
+
+def _new_images(layout: RunLayout, work: Remaining) -> tuple[int, int]:
+    """Images in parts of this attempt, and parts with bad ones among them: two LISTs, no file is opened."""
+    scores, bad = ([path for path in layout.parts(table) if path not in work.parts] for table in TABLES)
+    return rows_in_parts([*scores, *bad]), len(bad)
 
 
 def innermost(error: BaseException) -> str:

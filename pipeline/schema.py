@@ -15,8 +15,7 @@ _SHARD = pa.field("shard", pa.string())
 
 PIXEL_MASK = pa.struct([("size", pa.list_(pa.int32())), ("counts", pa.string())])
 REGION = pa.struct(
-    [("x", pa.int32()), ("y", pa.int32()), ("width", pa.int32()), ("height", pa.int32())]
-    + [("area", pa.int32()), ("peak_score", pa.float32())]
+    [*((name, pa.int32()) for name in ("x", "y", "width", "height", "area")), ("peak_score", pa.float32())]
 )
 
 SCORES = pa.schema(

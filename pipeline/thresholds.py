@@ -58,7 +58,7 @@ def read_thresholds(uri: str, model_id: str) -> Thresholds:
     others = sorted({str(row["model_id"]) for row in rows} - {model_id})
     if others or not rows:
         raise InputError(
-            f"--thresholds: {name} holds thresholds of model {', '.join(others) or '(none)'}, this run uses {model_id}; "
+            f"--thresholds: {name} is for model {', '.join(others) or '(none)'}, this run uses {model_id}: "
             "thresholds of one model mean nothing for another: calibrate again"
         )
     found = {row["category"]: Threshold(row["image_threshold"], row["pixel_threshold"]) for row in rows}

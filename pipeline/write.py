@@ -9,50 +9,74 @@ import datetime
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from ray.data import Datasink
 
+from pipeline.claim import require_claim
 from pipeline.layout import RunLayout, Table
 from pipeline.schema import QUARANTINE, SCORES, with_metadata
 from pipeline.storage import write_atomic
 
 STAGES = ("read_s", "decode_s", "score_s", "localize_s")
 TOTALS_KEY = b"cops.totals"  # in each part's Parquet metadata: its rows' encoded bytes, and seconds by stage
-RECEIPT = pa.schema([("scored", pa.int64()), ("quarantined", pa.int64()), ("num_bytes", pa.int64())])
-
 # Least and greatest of these mean nothing, and would stand whole in every footer.
 _NO_STATISTICS = {"patch_scores", "pred_mask", "message"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class WritePart:
-    """Called by Ray with the rows of one part; writes them and returns a receipt.
+@dataclass(frozen=True)
+class Receipt:
+    """What one part holds."""
 
-    Args:    attempt: which claim of the run writes; it stands in the name.
+    scored: int
+    quarantined: int
+
+
+class PartWriter(Datasink[Receipt]):
+    """A Ray Data sink: each of its tasks writes one part.
+
+    Args:    attempt: which claim of the run writes; it stands in the parts' names.
+             rows_per_part: at least so many rows make a part, but for the last ones.
     """
 
-    layout: RunLayout
-    attempt: int
-    model_id: str
-    metadata: Mapping[str, pa.DataType]
+    def __init__(
+        self,
+        layout: RunLayout,
+        *,
+        attempt: int,
+        model_id: str,
+        metadata: Mapping[str, pa.DataType],
+        rows_per_part: int,
+    ) -> None:
+        self.layout = layout
+        self.attempt = attempt
+        self.model_id = model_id
+        self.metadata = metadata
+        self.rows_per_part = rows_per_part
 
-    def __call__(self, rows: pa.Table) -> pa.Table:
-        if not len(rows):
-            return RECEIPT.empty_table()
-        name = f"part-{self.attempt:05d}-{_digest(rows['image_id'])}.parquet"
+    @property
+    def min_rows_per_write(self) -> int:
+        return self.rows_per_part
+
+    def write(self, blocks: Iterable[pa.Table], ctx: Any) -> Receipt:  # noqa: ARG002 -- Ray's signature
+        """Raises:  ClaimError: another process took the run over; what this one would write, that one writes."""
+        filled = [block for block in blocks if len(block)]
+        if not filled:
+            return Receipt(0, 0)
+        rows = pa.concat_tables(filled)
+        require_claim(self.layout, self.attempt)
         is_bad = pc.is_valid(rows["stage"])
         scored, quarantined = rows.filter(pc.invert(is_bad)), rows.filter(is_bad)
+        name = part_name(self.attempt, rows["image_id"].to_pylist())
         # Quarantine first: if we die between the two, the scored rows are merely done again.
         self._write("quarantine", name, self._quarantine_table(quarantined))
         self._write("scores", name, self._scores_table(scored))
-        num_bytes = pc.sum(rows["num_bytes"]).as_py() or 0
-        return pa.Table.from_pylist(
-            [{"scored": len(scored), "quarantined": len(quarantined), "num_bytes": num_bytes}], schema=RECEIPT
-        )
+        return Receipt(len(scored), len(quarantined))
 
     def _scores_table(self, rows: pa.Table) -> pa.Table:
         rows = rows.append_column("model_id", pa.array([self.model_id] * len(rows), pa.string()))
@@ -86,6 +110,13 @@ def _with_totals(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     return rows.select(schema.names).cast(schema).replace_schema_metadata({TOTALS_KEY: json.dumps(totals)})
 
 
-def _digest(ids: pa.ChunkedArray) -> str:
-    joined = "\n".join(sorted(ids.to_pylist())).encode()
-    return hashlib.blake2b(joined, digest_size=8).hexdigest()
+def part_name(attempt: int, ids: Sequence[str]) -> str:
+    """`part-<attempt>-<rows>-<hash of the image ids>.parquet`; the rows are those of both tables together."""
+    digest = hashlib.blake2b("\n".join(sorted(ids)).encode(), digest_size=8).hexdigest()
+    return f"part-{attempt:05d}-{len(ids)}-{digest}.parquet"
+
+
+def rows_in_parts(paths: Iterable[str]) -> int:
+    """How many images the named parts account for, by their names alone: for progress, not for the commit."""
+    names = {path.rpartition("/")[2] for path in paths}  # a part of both tables counts once
+    return sum(int(name.split("-")[2]) for name in names)

@@ -1,6 +1,7 @@
 """What is said while a run goes on, and when it stops."""
 
 import logging
+import time
 
 import pytest
 
@@ -27,28 +28,34 @@ def test_durations(seconds: float, expected: str) -> None:
 
 def test_a_line_counts_this_attempts_rate() -> None:
     """What earlier attempts did counts as done, not for the rate."""
-    progress = Progress(total=1000, done=400)
-    with progress:
-        progress.began -= 10
-        progress.add(190, 10)
-    assert progress.images_per_s == pytest.approx(20, rel=0.01)
-    assert progress.line().startswith("600 of 1,000 images, 10 quarantined, 20.0 images/s, 20 s left")
+    progress = Progress(total=1000, done=400, count=lambda: (200, 0))
+    progress.began -= 10
+    assert progress.line(200).startswith("600 of 1,000 images, 20.0 images/s, 20 s left")
 
 
 def test_before_the_first_image_the_time_is_unknown() -> None:
     """No rate, no guess."""
-    assert "unknown time left" in Progress(total=10).line()
+    assert "unknown time left" in Progress(total=10, done=0, count=lambda: (0, 0)).line(0)
 
 
-def test_the_last_image_is_told(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a job's log: quiet for the first seconds, and a line at the end."""
+def test_a_job_gets_log_lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no terminal, a line now and then says how far it is; a store that hiccups ends nothing."""
     monkeypatch.setattr("sys.stderr.isatty", lambda: False, raising=False)
-    with caplog.at_level(logging.INFO, "pipeline.progress"), Progress(total=2) as progress:
-        progress.add(1, 0)
-        assert not caplog.messages
-        progress.add(0, 1)
-    assert len(caplog.messages) == 1
-    assert caplog.messages[0].startswith("2 of 2 images, 1 quarantined")
+    monkeypatch.setattr("pipeline.progress._LOG_EVERY_S", 0.01)
+    answers = iter([OSError("hiccup"), (1, 0), *[(2, 0)] * 10_000])
+
+    def count() -> tuple[int, int]:
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    with caplog.at_level(logging.INFO, "pipeline.progress"), Progress(total=2, done=0, count=count):
+        deadline = time.monotonic() + 20
+        while len(caplog.messages) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert caplog.messages[0].startswith("1 of 2 images")
+    assert caplog.messages[1].startswith("2 of 2 images")
 
 
 @pytest.mark.parametrize(

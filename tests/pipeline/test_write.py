@@ -2,6 +2,7 @@
 
 import datetime
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pytest
 
 from pipeline.layout import RunLayout
 from pipeline.schema import localized_schema
-from pipeline.write import RECEIPT, TOTALS_KEY, WritePart
+from pipeline.write import TOTALS_KEY, PartWriter, Receipt, rows_in_parts
 
 # docs/design.md's tables, written out once more.
 MASK = "struct<size: list<element: int32>, counts: string>"
@@ -46,8 +47,9 @@ def rows(*ids: str, bad: str = "", **metadata: pa.DataType) -> pa.Table:
     return pa.Table.from_pylist(made, schema=localized_schema(metadata))
 
 
-def writer(layout: RunLayout, attempt: int = 1, **metadata: pa.DataType) -> WritePart:
-    return WritePart(layout=layout, attempt=attempt, model_id="m", metadata=metadata)
+def writer(layout: RunLayout, attempt: int = 1, **metadata: pa.DataType) -> Callable[[pa.Table], Receipt]:
+    sink = PartWriter(layout, attempt=attempt, model_id="m", metadata=metadata, rows_per_part=1)
+    return lambda rows: sink.write([rows], None)
 
 
 def columns(path: str) -> dict[str, str]:
@@ -82,8 +84,9 @@ def test_files_are_zstd_with_statistics(layout: RunLayout) -> None:
 def test_a_receipt_counts_what_was_written(layout: RunLayout) -> None:
     """Progress adds receipts up; nothing in, nothing written."""
     receipt = writer(layout)(rows("a", "b", "c", bad="b"))
-    assert receipt.to_pylist() == [{"scored": 2, "quarantined": 1, "num_bytes": 30}]
-    assert writer(layout)(rows()).equals(RECEIPT.empty_table())
+    assert receipt == Receipt(2, 1)
+    assert writer(layout)(rows()) == Receipt(0, 0)
+    assert rows_in_parts([*layout.parts("scores"), *layout.parts("quarantine")]) == 3
     assert len(layout.parts("scores")) == 1
 
 

@@ -1,0 +1,43 @@
+# `make help` lists what there is. Python 3.11 to 3.13 and make are all that has to be there.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+RUN_ID ?= $(shell date -u +run-%Y-%m-%dT%H-%M-%SZ)
+ARGS   ?=
+
+.PHONY: help setup score test test-all check bench submit
+
+help:  ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.done  ## a virtual environment with everything, in .venv
+
+$(VENV)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "expected Python 3.11 to 3.13, got " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[s3,test,dev]'
+	@touch $@
+
+samples/archive.json: | setup
+	$(BIN)/python jobs/make_samples.py --output samples
+
+score: setup samples/archive.json  ## score the sample archive with the embedded model: tables in out/, ARGS='--limit 20'
+	$(BIN)/python jobs/score.py --input samples/images --path-fields '{category}/{defect}/{name}' --output out --run-id $(RUN_ID) $(ARGS)
+
+test: setup  ## every test that needs Python packages alone
+	$(BIN)/python -m pytest $(ARGS)
+
+test-all: setup  ## and those that need Debian packages: ceph-mon ceph-osd radosgw ceph-common
+	$(BIN)/python -m pytest -m 'not gpu and not slow' $(ARGS)
+
+check: setup  ## format, lint, types, layers: what CI runs before the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup  ## measure: 20,000 small images through the whole job, speed and memory
+	$(BIN)/python benchmarks/archive.py $(ARGS)
+
+submit: setup  ## the main job on the Ray cluster that RAY_ADDRESS names, ARGS='--input s3://… --output s3://…'
+	$(BIN)/ray job submit --working-dir . -- python jobs/score.py $(ARGS)
