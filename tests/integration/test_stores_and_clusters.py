@@ -1,0 +1,167 @@
+"""The same job on S3 and on Ray clusters."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import s3fs
+from conftest import KEYS, ROOT, Job, Store, clean_environment, free_port, store_at  # type: ignore[import-not-found]
+
+import pipeline
+from pipeline.claim import take_claim
+from pipeline.errors import ClaimError
+from pipeline.layout import RunLayout
+from pipeline.storage import create_once, open_root
+
+
+def upload(store: Store, source: Path, target: str) -> s3fs.S3FileSystem:
+    fs = s3fs.S3FileSystem(key=KEYS[0], secret=KEYS[1], endpoint_url=store.endpoint)
+    for path in sorted(source.rglob("*")):
+        if path.is_file():
+            fs.pipe_file(f"{target}/{path.relative_to(source)}", path.read_bytes())
+    return fs
+
+
+def check_s3_run(store: Store, archives: Path, job: Job, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    source = archives / form / ("images" if form == "images" else "")
+    fs = upload(store, source, f"bucket/{form}")
+    output = f"s3://bucket/out-{form}"
+    done = job("--input", f"s3://bucket/{form}", "--output", output, "--run-id", "r", **store.environment)
+    assert KEYS[1] not in done.stdout + done.stderr
+    for name, value in store.environment.items():
+        monkeypatch.setenv(name, value)
+    run = pipeline.open_run(output)
+    table = run.scores.to_table()
+    assert table.num_rows == len(set(table["image_id"].to_pylist())) == 24
+    assert all(uri.startswith(f"s3://bucket/{form}/") for uri in table["image_uri"].to_pylist())
+    assert not fs.exists(f"bucket/out-{form}/runs/r/")
+    again = job("--input", f"s3://bucket/{form}", "--output", output, "--run-id", "r", **store.environment)
+    assert "nothing to do" in again.stdout
+
+
+@pytest.mark.parametrize("form", ["images", "webdataset", "parquet"])
+def test_the_whole_run_on_s3(
+    form: str, rclone: Store, archives: Path, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Input and output in a bucket: every image once, no secret printed, the record the last thing written."""
+    check_s3_run(rclone, archives, job, monkeypatch, form)
+
+
+@pytest.fixture(scope="session")
+def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Ceph's S3 gateway, which enforces conditional writes."""
+    if not shutil.which("radosgw"):
+        pytest.fail("install ceph-mon ceph-osd radosgw ceph-common, or leave out the tests marked debian")
+    folder = tmp_path_factory.mktemp("ceph")
+    environment = {**os.environ, "D": str(folder)}
+    subprocess.run(["bash", str(Path(__file__).with_name("start_ceph.sh"))], env=environment, check=True, timeout=200)
+    store = store_at(48000)
+    try:
+        fs = s3fs.S3FileSystem(key=KEYS[0], secret=KEYS[1], endpoint_url=store.endpoint)
+        fs.mkdir("bucket")
+        yield store
+    finally:
+        for pid_file in (folder / "run").glob("*.pid"):
+            subprocess.run(["kill", pid_file.read_text().strip()], check=False)
+
+
+@pytest.mark.debian
+def test_the_whole_run_on_ceph(ceph: Store, archives: Path, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on S3 proper: what the lighter server ignores is enforced here."""
+    check_s3_run(ceph, archives, job, monkeypatch, "webdataset")
+
+
+@pytest.mark.debian
+def test_the_store_lets_one_writer_create(ceph: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit or claim that exists is refused by the store itself, and a running claim by us."""
+    for name, value in ceph.environment.items():
+        monkeypatch.setenv(name, value)
+    root = open_root("s3://bucket/once")
+    monkeypatch.setattr(type(root.fs), "exists", lambda *_, **__: False)  # as if both had looked before either wrote
+    create_once(root.fs, root.join("x.json"), b"first")
+    with pytest.raises(FileExistsError):
+        create_once(root.fs, root.join("x.json"), b"second")
+    monkeypatch.undo()
+    for name, value in ceph.environment.items():
+        monkeypatch.setenv(name, value)
+    assert root.fs.cat_file(root.join("x.json")) == b"first"
+    layout = RunLayout.at("s3://bucket/out", "r")
+    with take_claim(layout), pytest.raises(ClaimError, match="being worked on"):
+        take_claim(layout)
+
+
+_TWO_NODES = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 1})
+cluster.add_node(num_cpus=2, num_gpus=1)
+import ray
+ray.init(address=cluster.address, log_to_driver=False)
+from pipeline.config import ScoreConfig
+from pipeline.execution import Execution, plan_execution
+from pipeline.run import score
+config = ScoreConfig(inputs=(sys.argv[1],), output=sys.argv[2], run_id="r")
+chosen = plan_execution(config)
+assert (chosen.device, chosen.max_actors, chosen.num_gpus) == ("cuda", 2, 1.0), chosen
+execution = Execution(device="cpu", min_actors=2, max_actors=2, num_gpus=1.0, num_cpus=0.0, threads=1, batch_size=3)
+result = score(config, execution=execution)
+print("counts", result.record["counts"])
+ray.shutdown()
+cluster.shutdown()
+"""
+
+
+def test_two_nodes_with_a_gpu_each(archives: Path, tmp_path: Path) -> None:
+    """One actor a GPU on each node (the GPUs are counted, not there); every image once."""
+    command = [sys.executable, "-c", _TWO_NODES, str(archives / "images/images"), str(tmp_path / "out")]
+    environment = clean_environment(PYTHONPATH=str(ROOT))
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=280, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "'planned': 24, 'scored': 24" in done.stdout
+    assert pipeline.open_run(str(tmp_path / "out")).scores.count_rows() == 24
+
+
+def test_ray_job_submit(archives: Path, tmp_path: Path) -> None:
+    """A head on loopback; the job brings its own code by --working-dir and its exit code comes back."""
+    binary = str(Path(sys.executable).with_name("ray"))
+    gcs, dashboard = free_port(), free_port()
+    environment = clean_environment(RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0", PYTHONPATH="")
+    start = [binary, "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1", f"--port={gcs}"]
+    start += [f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1", "--object-store-memory=500000000"]
+    start += ["--min-worker-port=20000", "--max-worker-port=20999", f"--temp-dir={_short_folder()}"]
+    head = subprocess.Popen(start, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        submitted = _submit(binary, dashboard, archives / "images/images", tmp_path / "out", environment)
+        assert submitted.returncode == 0, submitted.stdout[-3000:] + submitted.stderr[-3000:]
+    finally:
+        head.terminate()
+        head.wait(30)
+    assert pipeline.open_run(str(tmp_path / "out")).scores.count_rows() == 24
+
+
+def _short_folder() -> str:
+    """Ray's socket paths must stay short, shorter than pytest's folders are."""
+    return f"/tmp/ray-{os.getpid()}"
+
+
+def _submit(
+    binary: str, dashboard: int, images: Path, output: Path, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    address = f"http://127.0.0.1:{dashboard}"
+    job = ["python", "jobs/score.py", "--input", str(images), "--output", str(output), "--top", "0"]
+    command = [binary, "job", "submit", "--address", address, "--working-dir", str(ROOT), "--", *job]
+    deadline = time.monotonic() + 90
+    while True:
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=250, env=environment, cwd=ROOT
+        )
+        if done.returncode == 0 or "score.py" in done.stdout or time.monotonic() > deadline:
+            return done
+        time.sleep(2)
