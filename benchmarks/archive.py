@@ -1,0 +1,136 @@
+"""Score 20,000 small sample images through the whole job: images/s, and the peak memory of driver and workers.
+
+`make bench` or `python benchmarks/archive.py --count 20000`. Two archives, of a tenth and of the full count, show whether
+memory grows with the archive. Writes a page to benchmarks/results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+_EVERY_S = 2.0
+_MIB = 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--size", type=int, default=64, help="side of the sample images, px")
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results" / "archive.md")
+    options = parser.parse_args()
+    rows = [measure(count, options.size) for count in (max(1, options.count // 10), options.count)]
+    page = render(rows, options.size)
+    print(page)
+    options.results.parent.mkdir(parents=True, exist_ok=True)
+    options.results.write_text(page)
+
+
+def measure(count: int, size: int) -> dict[str, float]:
+    """Make an archive, score it, and watch the memory of every process of the job."""
+    with tempfile.TemporaryDirectory(prefix="cops-bench-") as folder:
+        samples = [sys.executable, str(ROOT / "jobs/make_samples.py"), "--output", f"{folder}/samples"]
+        subprocess.run([*samples, "--count", str(count), "--size", str(size)], check=True, stdout=subprocess.DEVNULL)
+        command = [sys.executable, str(ROOT / "jobs/score.py"), "--input", f"{folder}/samples/images", "--top", "0"]
+        began = time.monotonic()
+        job = subprocess.Popen([*command, "--output", f"{folder}/out", "--run-id", "bench"], stdout=subprocess.DEVNULL)
+        peaks = watch(job)
+        wall_s = time.monotonic() - began
+        if job.returncode:
+            sys.exit(f"the job ended with exit code {job.returncode}")
+        record = json.loads(Path(folder, "out/runs/bench.json").read_text())
+        tables = sum(file["num_bytes"] for file in record["files"])
+    return {"count": count, "wall_s": wall_s, "images_per_s": record["images_per_s"], "table_bytes": tables, **peaks}
+
+
+def watch(job: subprocess.Popen[bytes]) -> dict[str, float]:
+    """Peak resident memory, MiB, of the driver and of the largest worker, and of all together (shared pages once)."""
+    peaks: Counter[str] = Counter()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(_EVERY_S):
+            for name, value in memory_of(job.pid).items():
+                peaks[name] = max(peaks[name], value)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    job.wait()
+    over.set()
+    thread.join()
+    return {name: value / _MIB for name, value in peaks.items()}
+
+
+def memory_of(driver: int) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for pid in descendants(driver):
+        try:
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+            name = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+        except OSError:  # it ended meanwhile
+            continue
+        sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in rollup}
+        found["all"] += sizes["Pss"]
+        private = sizes["Private_Clean"] + sizes["Private_Dirty"]  # without the object store, which all map
+        kind = "driver" if pid == driver else "worker" if name.startswith("ray::") else "ray"
+        found[kind] = max(found[kind], private)
+    return dict(found)
+
+
+def descendants(pid: int) -> list[int]:
+    children: dict[int, list[int]] = defaultdict(list)
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            children[int(stat.read_text().rpartition(")")[2].split()[1])].append(int(stat.parent.name))
+        except OSError:
+            continue
+    found, waiting = [], [pid]
+    while waiting:
+        found.append(waiting.pop())
+        waiting += children[found[-1]]
+    return found
+
+
+def render(rows: list[dict[str, float]], size: int) -> str:
+    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, check=False)
+    header = ["images", "seconds", "images/s", "bytes/image in tables", "driver MiB", "largest worker MiB", "all MiB"]
+    lines = [
+        "# The whole job on small images",
+        "",
+        f"`python benchmarks/archive.py --count {rows[-1]['count']:.0f}`",
+        "",
+    ]
+    lines += ["|" + "|".join(header) + "|", "|" + "---|" * len(header)]
+    for row in rows:
+        rate, per_image = row["images_per_s"], row["table_bytes"] / row["count"]
+        cells = [f"{row['count']:,.0f}", f"{row['wall_s']:.0f}", f"{rate:.1f}", f"{per_image:,.0f}"]
+        lines.append("|" + "|".join([*cells, *(f"{row[name]:,.0f}" for name in ("driver", "worker", "all"))]) + "|")
+    first, last = rows[0], rows[-1]
+    growth = ", ".join(f"{name} ×{last[name] / first[name]:.2f}" for name in ("driver", "worker", "all"))
+    lines += [
+        "",
+        f"Memory of the larger archive to the smaller, {last['count'] / first['count']:.0f} times as many: {growth}.",
+    ]
+    lines += ["Driver and worker: private memory, the largest of their kind. All: every process, shared pages once."]
+    lines += [
+        "",
+        f"{size} px pictures, model `embedded` in float32 on the CPU, {os.cpu_count()} cores, {platform.machine()}, ",
+    ]
+    lines += [f"Python {platform.python_version()}, commit {commit.stdout.decode().strip()}, {datetime.date.today()}."]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
