@@ -1,7 +1,7 @@
 """Score 20,000 small sample images through the whole job: images/s, and the peak memory of driver and workers.
 
-`make bench` or `python benchmarks/archive.py --count 20000`. Two archives, of a tenth and of the full count, show whether
-memory grows with the archive. Writes a page to benchmarks/results/.
+`make bench` or `python benchmarks/archive.py --count 20000`. Two archives, of a tenth and of the full count, show
+whether memory grows with the archive. Writes a page to benchmarks/results/.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class Stage(enum.StrEnum):
 
 
 class Reason(enum.StrEnum):
-    """Why an image or shard is in quarantine; docs/operations.md says what to do about each."""
+    """Why an image or shard is in quarantine; docs/design.md says what each means."""
 
     BAD_NAME = "bad_name"
     BAD_URI = "bad_uri"
