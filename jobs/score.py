@@ -147,6 +147,8 @@ class Options:
 
 def main(options: Options) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    for name in ("aiobotocore", "botocore", "s3fs", "fsspec"):  # they tell where they found credentials
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         config = options.config()
         from pipeline import summary  # noqa: PLC0415 -- Ray and torch take seconds: after the options are known good
