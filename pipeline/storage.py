@@ -144,11 +144,17 @@ def create_once(fs: Any, path: str, data: bytes) -> None:
     try:
         fs.pipe_file(path, data, mode="create")
     except OSError as exc:
-        if "PreconditionFailed" in str(exc) or "ConditionalRequestConflict" in str(exc):
-            raise FileExistsError(path) from exc
-        raise
-    if fs.cat_file(path) != data:
+        if not _refused(exc):
+            raise
+    if fs.cat_file(path) != data:  # ours may lie there though refused: a client repeats a PUT whose answer was lost
         raise FileExistsError(path)
+
+
+def _refused(exc: OSError) -> bool:
+    """Whether the store answered that the file is there; s3fs keeps S3's code in the cause, and not always in the text."""
+    response = getattr(exc.__cause__, "response", None) or {}
+    refusals = {"PreconditionFailed", "ConditionalRequestConflict"}
+    return isinstance(exc, FileExistsError) or response.get("Error", {}).get("Code") in refusals
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import duckdb
 import pandas as pd
 import polars as pl
 import pytest
-from conftest import Job, clean_environment, score_command  # type: ignore[import-not-found]
+from real_parts import Job, clean_environment, score_command
 
 import pipeline
 from pipeline import masks

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import s3fs
-from conftest import KEYS, ROOT, Job, Store, clean_environment, free_port, store_at  # type: ignore[import-not-found]
+from real_parts import KEYS, ROOT, Job, Store, clean_environment, free_port, store_at
 
 import pipeline
 from pipeline.claim import take_claim
@@ -135,9 +135,14 @@ def test_two_nodes_with_a_gpu_each(archives: Path, tmp_path: Path) -> None:
 
 def test_ray_job_submit(archives: Path, tmp_path: Path) -> None:
     """A head on loopback; the job brings its own code by --working-dir and its exit code comes back."""
-    binary = str(Path(sys.executable).with_name("ray"))
+    folder = Path(sys.executable).parent
+    binary = str(folder / "ray")
     gcs, dashboard = free_port(), free_port()
+    token = tmp_path / "token"
+    token.write_text("0" * 64)
     environment = clean_environment(RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0", PYTHONPATH="")
+    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    environment["PATH"] = f"{folder}:{environment['PATH']}"  # the job's "python" is the head's
     start = [binary, "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1", f"--port={gcs}"]
     start += [f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1", "--object-store-memory=500000000"]
     start += ["--min-worker-port=20000", "--max-worker-port=20999", f"--temp-dir={_short_folder()}"]
@@ -147,7 +152,7 @@ def test_ray_job_submit(archives: Path, tmp_path: Path) -> None:
         assert submitted.returncode == 0, submitted.stdout[-3000:] + submitted.stderr[-3000:]
     finally:
         head.terminate()
-        head.wait(30)
+        head.wait(120)
     assert pipeline.open_run(str(tmp_path / "out")).scores.count_rows() == 24
 
 
