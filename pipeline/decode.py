@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from pipeline.errors import InputError
 from pipeline.schema import Reason
@@ -264,11 +264,25 @@ def _upright(rgb: Image.Image, orientation: int) -> Image.Image:
     return ImageOps.exif_transpose(rgb)
 
 
+def _describe_tiff(data: bytes) -> str:
+    """What a TIFF that Pillow does not know says of itself."""
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+        stream = io.BytesIO(data)
+        stream.seek(tags.next)
+        tags.load(stream)
+        bits = "+".join(str(depth) for depth in tags[_TIFF_BITS][:8])
+        kind = {_SIGNED: "signed", _FLOAT: "float"}.get(tags.get(_TIFF_SAMPLE_FORMAT, (1,))[0], "unsigned")
+    except Exception:  # noqa: BLE001 -- it is refused anyway; this is about the words
+        return "a TIFF whose header cannot be read"
+    return f"a TIFF of {bits} bits, {kind}, a kind that is not read; store it as 8 or 16 bits, or as 32-bit float grey"
+
+
 def _unidentified(data: bytes) -> ImageRejected:
     """What lies under an image's name, in words."""
     head = data[:512].lstrip()
     if data[:4] in (b"II*\0", b"MM\0*"):
-        return ImageRejected(Reason.UNSUPPORTED, "a TIFF of a kind that is not read (64- or 16-bit float, say)")
+        return ImageRejected(Reason.UNSUPPORTED, _describe_tiff(data))
     if head[:1] == b"<":
         return ImageRejected(Reason.NOT_AN_IMAGE, "it is an HTML or XML page, not a picture")
     if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import fsspec
 import pyarrow.fs
@@ -26,6 +27,9 @@ IMAGE_PROTOCOLS = frozenset(
 _USER_INFO = re.compile(r"(?<!abfs://)(?<!abfss://)(?<!az://)(?<=://)(?!arn:)(?:[^/@]*|[^/@:]*:(?!\d+/)[^@]*)@")
 _WEB_QUERY = re.compile(r"(?<=[^?])\?[^#]*")
 _QUERY = re.compile(r"(?<=[^?])\?[^#?=]*=[^#]*")  # name=value; a key in a store may hold a plain question mark
+# The parameters of signed URLs: S3 (versions 4 and 2), Google, CloudFront; and of Azure's shared access signatures.
+_SIGNING = re.compile(r"(?i)(X-Amz-|X-Goog-|(AWSAccessKeyId|GoogleAccessId|Signature|Expires|Policy|Key-Pair-Id)$)")
+_AZURE = re.compile(r"sv|st|se|sr|sp|sig|sip|spr|ss|srt|sdd|skoid|sktid|skt|ske|sks|skv|saoid|suoid|scid")
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,19 @@ def redact(uri: str) -> str:
         return uri
     query = _WEB_QUERY if "http" in uri.partition("://")[0] else _QUERY
     return query.sub("", _USER_INFO.sub("", uri))
+
+
+def identifying_query(uri: str) -> str:
+    """What a web URI's query says of which picture is meant: all but the signature, which is another one every night.
+
+    Never printed nor stored, only hashed: it may hold a token that is not known as one.
+    """
+    if not uri.lower().startswith(("http://", "https://")):
+        return ""
+    pairs = parse_qsl(urlsplit(uri).query, keep_blank_values=True)
+    azure = any(name == "sig" for name, _ in pairs)
+    kept = [(name, value) for name, value in pairs if not (_SIGNING.match(name) or (azure and _AZURE.fullmatch(name)))]
+    return f"?{urlencode(kept)}" if kept else ""
 
 
 def public_uri(fs: Any, path: str) -> str:
@@ -151,7 +168,7 @@ def create_once(fs: Any, path: str, data: bytes) -> None:
 
 
 def _refused(exc: OSError) -> bool:
-    """Whether the store answered that the file is there; s3fs keeps S3's code in the cause, and not always in the text."""
+    """Whether the store answered that the file is there; s3fs keeps the code in the cause, not always in the text."""
     response = getattr(exc.__cause__, "response", None) or {}
     refusals = {"PreconditionFailed", "ConditionalRequestConflict"}
     return isinstance(exc, FileExistsError) or response.get("Error", {}).get("Code") in refusals

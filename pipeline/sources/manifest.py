@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import posixpath
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -15,11 +16,12 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import InputError
 from pipeline.schema import Reason
 from pipeline.sources.items import Bad, PlanItem
-from pipeline.storage import IMAGE_PROTOCOLS, Root, has_credentials, public_uri, redact
+from pipeline.storage import IMAGE_PROTOCOLS, Root, has_credentials, identifying_query, public_uri, redact
 
 Row = dict[str, Any] | Bad
 
@@ -69,17 +71,19 @@ class _Resolver:
             image_uri=public,
             path=path if fs is self.root.fs and self.root.is_local else uri if protocol else self._absolute(path),
             relative=public.partition("://")[2] or public.lstrip("/"),
+            unique=identifying_query(uri),
             num_bytes=num_bytes if isinstance(num_bytes, int) else None,
             fields=row,
         )
 
     def _place(self, uri: str, protocol: str | None) -> tuple[Any, str]:
         if protocol is None:
-            return self.root.fs, uri if uri.startswith("/") else f"{self.folder}/{uri}"
+            return self.root.fs, posixpath.normpath(posixpath.join(self.folder, uri))
         if protocol not in self.filesystems:
             self.filesystems[protocol] = fsspec.core.url_to_fs(uri)[0]
         fs = self.filesystems[protocol]
-        return fs, fs._strip_protocol(uri)
+        path = fs._strip_protocol(uri)
+        return fs, posixpath.normpath(path) if isinstance(fs, LocalFileSystem) else path
 
     def _absolute(self, path: str) -> str:
         return path if self.root.is_local else str(self.root.fs.unstrip_protocol(path))

@@ -11,6 +11,7 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.schema import Reason
 from pipeline.sources import PlanItem
+from pipeline.sources.items import PlanRows
 from pipeline.sources.manifest import manifest_items
 from pipeline.storage import Root, open_root
 
@@ -81,6 +82,30 @@ def test_a_signed_address_is_shown_without_its_signature(tmp_path: Path) -> None
     (item,) = items_of(write(tmp_path, "csv", [{"uri": f"https://host/x.jpg?sig={SECRET}"}]))
     assert (item.bad, item.image_uri, item.path) == (None, "https://host/x.jpg", f"https://host/x.jpg?sig={SECRET}")
     assert SECRET not in item.relative
+
+
+def test_pictures_told_apart_by_the_query_alone_are_two_and_signed_anew_they_are_the_same(tmp_path: Path) -> None:
+    """Each row is an image of its own, and tonight's signature does not make it a new one."""
+    pytest.importorskip("aiohttp")
+    signatures = ["X-Amz-Signature=1&X-Amz-Date=2", "X-Amz-Signature=3&X-Amz-Date=4"]
+    azure = ["sv=2024&se=1&sig=a", "sv=2024&se=2&sig=b"]
+    uris = [f"https://host/get?id={number}&{sign}" for sign in (*signatures, *azure) for number in (1, 2)]
+    rows = PlanRows(category=None, template=None, metadata={})
+    table = rows.table(items_of(write(tmp_path, "jsonl", [{"uri": uri} for uri in uris])))
+    ids = table["image_id"].to_pylist()
+    assert ids[0::2] == [ids[0]] * 4
+    assert ids[1::2] == [ids[1]] * 4
+    assert ids[0] != ids[1]
+    assert set(table["image_uri"].to_pylist()) == {"https://host/get"}
+
+
+def test_detours_in_a_path_name_the_same_picture(tmp_path: Path) -> None:
+    """A folder listing, `./`, `..` and doubled slashes give one URI, so nothing is scored twice."""
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    uris = ["../a.png", "./.././a.png", f"{tmp_path}//x/../a.png", f"file://{tmp_path}/./a.png"]
+    found = items_of(write(folder, "csv", [{"uri": uri} for uri in uris]))
+    assert {item.image_uri for item in found} == {f"{tmp_path}/a.png"}
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
