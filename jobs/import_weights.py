@@ -3,25 +3,22 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that `python jobs/import_weights.py` runs as it is
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tyro
 
-from cops.errors import ConfigError, CopsError
+from cops.errors import CopsError
 from cops.importing import ImportOptions, import_weights
+from jobs.exits import DONE, fail
 
 
 def main() -> int:
     try:
-        options = tyro.cli(ImportOptions, prog="import_weights.py")
-        print(import_weights(options))
-    except ConfigError as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return 2
-    except CopsError as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return 1
-    return 0
+        print(import_weights(tyro.cli(ImportOptions, prog="import_weights.py")))
+    except CopsError as error:
+        return fail(error)
+    return DONE
 
 
 if __name__ == "__main__":

@@ -8,11 +8,10 @@ if __name__ == "__main__":
 
 import tyro
 
-from pipeline.errors import InputError
+from jobs.exits import DONE, fail
+from pipeline.errors import InputError, RunError
 from pipeline.samples.archive import Summary, write_archive
 from pipeline.samples.plan import Settings
-
-DONE, FAILED, WRONG_USE = 0, 1, 2
 
 
 def describe(summary: Summary) -> str:
@@ -33,11 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         summary = write_archive(tyro.cli(Settings, args=arguments, description=__doc__))
     except InputError as error:  # the output holds something else
-        print(f"make_samples: {error}", file=sys.stderr)
-        return WRONG_USE
+        return fail(error)
     except OSError as error:
-        print(f"make_samples: cannot write the archive: {error}", file=sys.stderr)
-        return FAILED
+        return fail(RunError(f"cannot write the archive: {error}"))
     print(describe(summary))
     return DONE
 
