@@ -1,0 +1,63 @@
+"""Helpers of the tests against real parts: how the job is started, ports, S3 servers."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+KEYS = ("testkey", "testsecret123")
+Job = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def clean_environment(**extra: str) -> dict[str, str]:
+    return {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **extra}
+
+
+def score_command(*arguments: str) -> list[str]:
+    return [sys.executable, str(ROOT / "jobs" / "score.py"), "--top", "0", *arguments]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(port: int, process: subprocess.Popen[bytes], timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    pytest.fail(f"nothing listens on port {port}")
+
+
+@dataclass(frozen=True)
+class Store:
+    """An S3 server and the environment that a job needs for it."""
+
+    endpoint: str
+    environment: dict[str, str]
+
+
+def store_at(port: int) -> Store:
+    endpoint = f"http://127.0.0.1:{port}"
+    environment = {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": KEYS[0],
+        "AWS_SECRET_ACCESS_KEY": KEYS[1],
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    return Store(endpoint, environment)
