@@ -111,7 +111,10 @@ def assemble(
     **constants: Any,
 ) -> Checkpoint:
     """What `build` builds, as a checkpoint; the arguments are the same."""
+    if clip_state_dict is not None and (pretrained or clip_weights):
+        raise ConfigError("give CLIP's weights once: clip_state_dict, or clip_weights or pretrained")
     learned = normalise_names(prompt_state_dict or {})
+    has_learned = bool(learned)
     if class_noise is not None:
         learned[NOISE] = class_noise
     config = config_of_parts(
@@ -127,10 +130,11 @@ def assemble(
         clip = find_clip(config, clip_weights, accepted={clip_sha256} if clip_sha256 else None)
     given = clip | learned
     tensors = given | _missing_parts(config, clip=clip, learned=learned, seed=seed)
+    random_parts = [part for part, there in (("clip", clip), ("prompt_learner", has_learned)) if not there]
     provenance = {
-        "trained": bool(clip) and prompt_state_dict is not None,
+        "trained": not random_parts,
         "source": "cops.build",
-        "random_parts": [part for part, there in (("clip", clip), ("prompt_learner", prompt_state_dict)) if not there],
+        "random_parts": random_parts,
         "seed": seed,
         "created_by": f"cops {cops.__version__}",
     }

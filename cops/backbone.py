@@ -18,6 +18,8 @@ def architecture(backbone: str | Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:  ConfigError: open_clip does not know the name, or it is no plain CLIP vision transformer.
     """
+    if isinstance(backbone, str) and ":" in backbone:  # open_clip would read a folder or ask a hub
+        raise ConfigError(f"expected the name of a model config of open_clip, got {backbone!r}")
     found = open_clip.get_model_config(backbone) if isinstance(backbone, str) else dict(backbone)
     if found is None:
         raise ConfigError(f"open_clip knows no model config {backbone!r}; see open_clip.list_models()")
@@ -25,8 +27,12 @@ def architecture(backbone: str | Mapping[str, Any]) -> dict[str, Any]:
         if part not in found:
             raise ConfigError(f"the backbone config has no {part!r}; it is no CLIP config of open_clip")
     vision, text = found["vision_cfg"], found["text_cfg"]
+    if not isinstance(vision, Mapping) or not isinstance(text, Mapping):
+        raise ConfigError("the backbone config's vision_cfg and text_cfg must be objects")
     if vision.get("timm_model_name") or not isinstance(vision.get("layers", 12), int) or "hf_model_name" in text:
         raise ConfigError(f"{_name(backbone)} is not a plain CLIP vision transformer with CLIP's text tower")
+    if text.get("hf_tokenizer_name"):
+        raise ConfigError(f"{_name(backbone)} has another tokenizer than CLIP's, whose tokens CoPS's prompts hold")
     return found
 
 
@@ -40,7 +46,7 @@ def build_clip(config: CopsConfig) -> CLIP:
     known = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")
     try:
         clip = CLIP(**{key: arch[key] for key in known if key in arch})
-    except (TypeError, AssertionError, ValueError) as exc:
+    except (TypeError, AssertionError, ValueError, ArithmeticError, AttributeError, RuntimeError) as exc:
         raise ConfigError(f"open_clip cannot build {_name(config.backbone)}: {exc}") from exc
     _check_towers(clip, config)
     _check_input_size(clip, config)

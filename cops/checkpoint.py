@@ -11,7 +11,7 @@ import os
 import struct
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from cops.backbone import architecture, check_activation
-from cops.clip_weights import download_clip, published_sha256, read_clip_file
+from cops.clip_weights import all_openai_sha256, download_clip, file_sha256, published_sha256, read_clip_file
 from cops.config import CopsConfig
 from cops.errors import CheckpointError, ConfigError
 from cops.model import CoPS
@@ -109,10 +109,13 @@ def save_checkpoint(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(partial).chmod(0o644)
-        Path(partial).replace(path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            Path(partial).chmod(0o644)
+            Path(partial).replace(path)
+        finally:
+            Path(partial).unlink(missing_ok=True)
     except OSError as exc:
         raise CheckpointError(f"cannot write {path}: {exc}") from exc
 
@@ -125,9 +128,13 @@ def find_clip(
     Raises:  CheckpointError: they cannot be had, or are not the ones expected.
     """
     # Here too, and not only when the model is built: the wrong file should not be downloaded first.
-    check_activation(config, architecture(config.backbone))
+    arch = architecture(config.backbone)
+    check_activation(config, arch)
     if clip_weights is None:
         return download_clip(config.backbone, config.pretrained)
+    if not arch.get("quick_gelu") and Path(clip_weights).is_file() and file_sha256(clip_weights) in all_openai_sha256():
+        # Whatever it is called here: these weights need QuickGELU.
+        check_activation(replace(config, pretrained="openai"), arch)
     published = published_sha256(config.backbone, config.pretrained)
     return read_clip_file(clip_weights, sha256={*(accepted or ()), *filter(None, [published])})
 
@@ -139,7 +146,7 @@ def check_tensors(config: CopsConfig, tensors: Mapping[str, Tensor], *, label: s
     """
     expected = expected_shapes(config)
     compare_tensors(expected, tensors, label=label)
-    checked = {name: tensors[name].float() for name in expected}
+    checked = {name: tensors[name].detach().cpu().float() for name in expected}
     check_finite(checked, label=label)
     return checked
 
@@ -174,12 +181,13 @@ def compare_tensors(expected: Mapping[str, tuple[int, ...]], tensors: Mapping[st
 
 def _read_file(source: str | Path | bytes, label: str) -> tuple[dict[str, str], dict[str, Tensor]]:
     try:
-        if isinstance(source, bytes):
-            return _metadata(source[8 : 8 + _header_size(source[:8])]), load(source)
+        if isinstance(source, bytes):  # loaded first: safetensors checks the header before we read it
+            tensors = load(source)
+            return _metadata(source[8 : 8 + _header_size(source[:8])]), tensors
         path = EMBEDDED_PATH if source == EMBEDDED else Path(source)
+        tensors = load_file(path)
         with path.open("rb") as file:
-            metadata = _metadata(file.read(_header_size(file.read(8))))
-        return metadata, load_file(path)
+            return _metadata(file.read(_header_size(file.read(8)))), tensors
     except (OSError, SafetensorError, struct.error, ValueError, MemoryError) as exc:
         raise CheckpointError(f"{label} is no readable safetensors file: {exc}{_hint(source)}") from exc
 
@@ -192,9 +200,7 @@ def _header_size(first: bytes) -> int:
 
 
 def _metadata(header: bytes) -> dict[str, str]:
-    entries = json.loads(header)
-    metadata = entries.get("__metadata__", {}) if isinstance(entries, dict) else {}
-    return dict(metadata)
+    return dict(json.loads(header).get("__metadata__") or {})
 
 
 def _hint(source: str | Path | bytes) -> str:
@@ -211,7 +217,7 @@ def _read_header(metadata: Mapping[str, str], label: str) -> tuple[CopsConfig, d
     try:
         config = CopsConfig.from_json(metadata.get("config", ""))
         provenance = json.loads(metadata.get("provenance", "{}"))
-    except (ConfigError, json.JSONDecodeError, TypeError) as exc:
+    except (ConfigError, ValueError, TypeError, RecursionError) as exc:
         raise CheckpointError(f"{label} has a damaged header: {exc}") from exc
     if not isinstance(provenance, dict):
         raise CheckpointError(f"{label} has a damaged header: provenance is no JSON object")

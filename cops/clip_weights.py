@@ -29,15 +29,21 @@ def read_clip_file(path: str | Path, *, sha256: Collection[str]) -> dict[str, Te
     """
     path = Path(path)
     check_file(path, sha256)
-    return {name: tensor.float() for name, tensor in _read_tensors(path).items() if name not in NOT_WEIGHTS}
+    return _weights(path, may_be_script=True)
 
 
 def published_sha256(backbone: str | Mapping[str, Any], pretrained: str | None) -> str | None:
     """The checksum in OpenAI's own table, which is part of their file's address; None for other weights."""
     if not isinstance(backbone, str) or pretrained is None:
         return None
-    url = (open_clip.get_pretrained_cfg(backbone, pretrained) or {}).get("url", "")
-    return url.split("/")[-2] if "openaipublic" in url else None
+    return _openai_sha256(open_clip.get_pretrained_cfg(backbone, pretrained))
+
+
+def all_openai_sha256() -> set[str]:
+    """The checksums of every file that OpenAI published."""
+    names = [name for name, tag in open_clip.list_pretrained() if tag == "openai"]
+    known = (_openai_sha256(open_clip.get_pretrained_cfg(name, "openai")) for name in names)
+    return {sha256 for sha256 in known if sha256}
 
 
 def download_clip(backbone: str | Mapping[str, Any], pretrained: str | None) -> dict[str, Tensor]:
@@ -57,11 +63,11 @@ def download_clip(backbone: str | Mapping[str, Any], pretrained: str | None) -> 
             f"could not download the {pretrained!r} weights of {backbone!r} ({type(exc).__name__}: {exc}); "
             "where there is no network, give the file: clip_weights=PATH"
         ) from exc
-    if path.suffix == ".safetensors":
-        # The hub's copy comes over TLS, and safetensors cannot run code; OpenAI's table does not list it.
-        return {name: tensor.float() for name, tensor in _read_tensors(path).items()}
     expected = published_sha256(backbone, pretrained)
-    return read_clip_file(path, sha256={expected or file_sha256(path)})
+    if expected and path.name == known["url"].rpartition("/")[2]:
+        return read_clip_file(path, sha256={expected})
+    # The hub's copy, whose checksum nobody has published: it comes over TLS and is read by what can run no code.
+    return _weights(path, may_be_script=False)
 
 
 def check_file(path: Path, sha256: Collection[str]) -> None:
@@ -72,7 +78,7 @@ def check_file(path: Path, sha256: Collection[str]) -> None:
     if not sha256:
         raise CheckpointError(
             f"no checksum is known for CLIP weights at {path}, whose SHA-256 is {found}; if you trust the file, give "
-            "that as clip_sha256"
+            "that as clip_sha256 in Python, or to jobs/import_weights.py, which records it in the checkpoint"
         )
     if found not in {accepted.lower() for accepted in sha256}:
         expected = " or ".join(sorted(sha256))
@@ -84,12 +90,24 @@ def file_sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def _openai_sha256(known: Mapping[str, Any] | None) -> str | None:
+    url = (known or {}).get("url", "")
+    return str(url.split("/")[-2]) if "openaipublic" in url else None
+
+
+def _weights(path: Path, *, may_be_script: bool) -> dict[str, Tensor]:
+    tensors = _read_tensors(path, may_be_script=may_be_script)
+    return {name: tensor.float() for name, tensor in tensors.items() if name not in NOT_WEIGHTS}
+
+
+def _read_tensors(path: Path, *, may_be_script: bool) -> dict[str, Tensor]:
     try:
         if not zipfile.is_zipfile(path):
             return load_file(path)
         with zipfile.ZipFile(path) as archive:
             scripted = any("/code/" in name for name in archive.namelist())
+        if scripted and not may_be_script:
+            raise CheckpointError(f"{path} is TorchScript, which carries code, and no checksum of it is known")
         loaded = _read_torchscript(path) if scripted else read_torch_file(path)
     except (SafetensorError, RuntimeError, OSError) as exc:
         first_line = next(iter(str(exc).splitlines()), "")

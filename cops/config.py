@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from cops.errors import ConfigError
@@ -85,6 +85,8 @@ class CopsConfig:
                 raise ConfigError(f"{field.name} must be a whole number, not {value!r}")
             if field.type is float and not _is_number(value):
                 raise ConfigError(f"{field.name} must be a finite number, not {value!r}")
+            if field.type is float:
+                object.__setattr__(self, field.name, float(value))
             if field.type is bool and not isinstance(value, bool):
                 raise ConfigError(f"{field.name} must be true or false, not {value!r}")
             if field.name.startswith("pixel_"):
@@ -119,11 +121,6 @@ class CopsConfig:
     def prompt_length(self) -> int:
         """The learned tokens with start, full stop and end: 17 as published."""
         return self.learned_tokens + 3
-
-    def with_profile(self, name: str) -> "CopsConfig":
-        """The same config with k, α and β of a named profile."""
-        profile = profile_named(name)
-        return replace(self, profile=name, k=profile.k, alpha=profile.alpha, beta=profile.beta)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)

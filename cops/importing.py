@@ -31,8 +31,8 @@ class ImportOptions:
     """The checkpoint to write (.safetensors)."""
     backbone: str = "ViT-L-14-336-quickgelu"
     """open_clip's name of the CLIP model, or a .json file with such a model's config."""
-    pretrained: str | None = "openai"
-    """open_clip's tag of the CLIP weights; None with a .json backbone."""
+    pretrained: str | None = None
+    """open_clip's tag of the CLIP weights: openai where None. A .json backbone has none."""
     image_size: int = 518
     """Side of the square that the model sees, px."""
     noise_seed: int = 0
@@ -79,7 +79,9 @@ def import_weights(options: ImportOptions) -> Path:
 
 def _backbone(options: ImportOptions) -> tuple[str | dict[str, Any], str | None]:
     if not options.backbone.endswith(".json"):
-        return options.backbone, options.pretrained
+        return options.backbone, options.pretrained or "openai"
+    if options.pretrained is not None:
+        raise ConfigError(f"--pretrained {options.pretrained} goes with open_clip's name of a backbone, not a file")
     try:
         config = json.loads(Path(options.backbone).read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:

@@ -23,6 +23,7 @@ from torch.nn import functional
 from cops import alignment, maps
 from cops.backbone import build_clip, joint_width
 from cops.config import CopsConfig
+from cops.errors import ConfigError
 from cops.images import Images, as_batch, to_pixels
 from cops.prompts import PromptLearner, enclose, encode_prompts
 from cops.vision import encode_images
@@ -43,7 +44,12 @@ class Prediction:
     """The classification term alone, before β."""
     patch_scores: Float32[np.ndarray, "b g g"]
     """The grid that the anomaly map is made of."""
-    patch_score_max: Float32[np.ndarray, " b"]
+
+    @property
+    def patch_score_max(self) -> Float32[np.ndarray, " b"]:
+        """The hottest patch of each image."""
+        hottest: np.ndarray = self.patch_scores.max(axis=(1, 2))
+        return hottest
 
 
 @dataclass(frozen=True)
@@ -164,8 +170,10 @@ class CoPS(nn.Module):
         """Scores of pictures; each depends on its picture and the model alone, not on its neighbours.
 
         Args:    images: PIL images, or uint8 RGB (B, H, W, 3), of any size.   batch_size: None is fit for the device.
-        Raises:  ImageError: a picture cannot be scored as it is.
+        Raises:  ImageError: a picture cannot be scored as it is.   ConfigError: a batch size below 1.
         """
+        if batch_size is not None and batch_size < 1:
+            raise ConfigError(f"batch_size must be 1 or more, not {batch_size}")
         batch_size = batch_size or DEFAULT_BATCH.get(self.device.type, CPU_BATCH)
         images = as_batch(images)
         starts = range(0, len(images), batch_size)
@@ -186,7 +194,7 @@ class CoPS(nn.Module):
 
     def normalise(self, pixels: UInt8[np.ndarray, "b s s 3"]) -> Float[Tensor, "b 3 s s"]:
         """8-bit pixels on the model's device, scaled to [0, 1], with CLIP's mean and deviation taken out."""
-        scaled = torch.tensor(pixels).to(self.device).permute(0, 3, 1, 2).float() / 255
+        scaled = torch.from_numpy(np.array(pixels)).to(self.device).permute(0, 3, 1, 2).float() / 255
         mean, std = (
             torch.tensor(values, device=self.device)[:, None, None]
             for values in (self.config.pixel_mean, self.config.pixel_std)
@@ -194,12 +202,13 @@ class CoPS(nn.Module):
         return (scaled - mean) / std
 
     def _predict_batch(self, images: Images) -> Prediction:
-        passed = self(self.normalise(to_pixels(images, self.image_size)))
+        pixels = to_pixels(images, self.image_size)
+        with torch.autocast(self.device.type, enabled=False):  # precision is this model's affair, not the caller's
+            passed = self(self.normalise(pixels))
         return Prediction(
             pred_score=passed.pred_score.cpu().numpy(),
             class_score=passed.class_score.cpu().numpy(),
             patch_scores=passed.patch_scores.reshape(-1, self.grid, self.grid).cpu().numpy(),
-            patch_score_max=passed.patch_score_max.cpu().numpy(),
         )
 
     def _anchors(self) -> Float[Tensor, "3 c"]:
@@ -220,4 +229,4 @@ def use_precision(model: CoPS, precision: str) -> None:
 def _empty_prediction(grid: int) -> Prediction:
     none = np.empty(0, dtype=np.float32)
     patch_scores = np.empty((0, grid, grid), dtype=np.float32)
-    return Prediction(pred_score=none, class_score=none, patch_scores=patch_scores, patch_score_max=none)
+    return Prediction(pred_score=none, class_score=none, patch_scores=patch_scores)

@@ -1,6 +1,5 @@
 """The tiny model of the golden tensors, and jaxtyping's checks of the shapes in every box of the method."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from jaxtyping import install_import_hook
 
-CHECKER = "beartype.beartype" if importlib.util.find_spec("beartype") else "typeguard.typechecked"
+CHECKER = "beartype.beartype"
 # Not config, images and model: what users hand in there, the package checks itself, with errors of its own.
 PARTS = ("alignment", "attention", "class_tokens", "maps", "overlay", "prompts", "state_tokens", "vision")
 install_import_hook([f"cops.{part}" for part in PARTS], CHECKER)  # for the whole run

@@ -14,12 +14,20 @@ def build(**values):
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [("ViT-L-14-336-quickgelu", 518), ("ViT-L-14-336-quickgelu", 700), ("ViT-H-14", 336)]
+    ("name", "size", "heads", "patch"),
+    [
+        ("ViT-L-14-336-quickgelu", 336, 12, 14),
+        ("ViT-L-14-336-quickgelu", 518, 12, 14),
+        ("ViT-L-14-336-quickgelu", 700, 12, 14),
+        ("ViT-L-14-quickgelu", 518, 12, 14),
+        ("ViT-B-16-quickgelu", 336, 8, 16),
+        ("ViT-H-14", 336, 16, 14),
+    ],
 )
-def test_open_clips_configs_are_built(name, size):
-    """By name, at any multiple of the patch."""
-    heads = 12 if "-L-" in name else 16
-    assert build(backbone=name, image_size=size, heads=heads).visual.patch_size == (14, 14)
+def test_open_clips_configs_are_built(name, size, heads, patch):
+    """Those of the paper's Table S3 and others, by name, at any multiple of the patch."""
+    built = build(backbone=name, image_size=size, pretrained="openai" if "quickgelu" in name else None, heads=heads)
+    assert built.visual.patch_size == (patch, patch)
 
 
 def test_openai_weights_need_quickgelu():
@@ -44,6 +52,11 @@ def test_given_configs_need_quickgelu_as_well(small_arch):
         ({"backbone": "RN50"}, "not a plain CLIP vision transformer"),
         ({"backbone": "ViT-B-16-SigLIP"}, "not a plain CLIP vision transformer"),
         ({"backbone": {"embed_dim": 3}}, "has no 'vision_cfg'"),
+        ({"backbone": {"embed_dim": 3, "vision_cfg": "x", "text_cfg": {}}}, "must be objects"),
+        ({"backbone": "local-dir:/tmp"}, "expected the name of a model config"),
+        ({"backbone": "hf-hub:org/model"}, "expected the name of a model config"),
+        ({"backbone": "xlm-roberta-base-ViT-B-32"}, "not a plain CLIP"),
+        ({"backbone": "ViT-H-14-CLIPA"}, "another tokenizer than CLIP's"),
         ({"heads": 7}, "7 extractor heads do not divide the joint width 768"),
         ({"deep_layers": 12}, "12 deep prompts need more than the 12 text layers"),
         ({"context_tokens": 70}, "exceed the 77 positions"),
@@ -62,6 +75,8 @@ def test_what_does_not_fit_is_named(values, message):
         ("vision_cfg", {"pool_type": "avg"}, "does not pool at a class token"),
         ("vision_cfg", {"ls_init_value": 0.1}, "differ from CLIP's"),
         ("vision_cfg", {"colour": 1}, "open_clip cannot build"),
+        ("vision_cfg", {"patch_size": 0}, "open_clip cannot build"),
+        ("vision_cfg", {"head_width": 0}, "open_clip cannot build"),
         ("text_cfg", {"no_causal_mask": True}, "no causal text tower"),
         ("text_cfg", {"width": 96}, "text width 96 and joint width 48 differ"),
     ],

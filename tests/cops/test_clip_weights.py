@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 import cops
-from cops import clip_weights
+from cops import checkpoint, clip_weights
 from cops.checkpoint import LEARNED
 from cops.clip_weights import file_sha256, published_sha256, read_clip_file
 from cops.errors import CheckpointError
@@ -110,6 +110,49 @@ def test_absent_weights_name_the_way_out(bare, tmp_path, monkeypatch):
     monkeypatch.setattr(clip_weights, "download_pretrained", unreachable)
     with pytest.raises(CheckpointError, match=r"could not download .*no route.*clip_weights=PATH"):
         cops.build("ViT-B-32-quickgelu", pretrained="openai")
+
+
+def downloaded(monkeypatch, path):
+    monkeypatch.setattr(clip_weights, "download_pretrained", lambda cfg: str(path))
+    return clip_weights.download_clip("ViT-B-32-quickgelu", "openai")
+
+
+@pytest.mark.parametrize("name", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"])
+def test_the_hubs_copies_are_read(name, clip, tmp_path, monkeypatch):
+    """Whichever the hub has; neither is in OpenAI's own table."""
+    path = tmp_path / name
+    save(clip, path)
+    found = downloaded(monkeypatch, path)
+    assert found.keys() == clip.keys()
+    assert all(found[key].equal(clip[key]) for key in clip)
+
+
+def test_openais_own_file_must_meet_its_checksum(tmp_path, monkeypatch):
+    """What comes under the name of OpenAI's file is held to OpenAI's table."""
+    path = tmp_path / "ViT-B-32.pt"
+    path.write_bytes(b"cut short")
+    with pytest.raises(CheckpointError, match="not the expected CLIP file"):
+        downloaded(monkeypatch, path)
+
+
+def test_a_downloaded_script_is_refused(tmp_path, monkeypatch):
+    """TorchScript carries code: without a known checksum it is not loaded."""
+    path = tmp_path / "open_clip_pytorch_model.bin"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(Holder()).save(path)
+    with pytest.raises(CheckpointError, match="TorchScript, which carries code"):
+        downloaded(monkeypatch, path)
+
+
+def test_openais_file_needs_quickgelu_whatever_it_is_called(small_arch, clip, tmp_path, monkeypatch):
+    """A given config without QuickGELU and no tag: the file itself tells."""
+    sha = save(clip, tmp_path / "renamed.safetensors")
+    monkeypatch.setattr(checkpoint, "all_openai_sha256", lambda: {sha})
+    plain = small_arch | {"quick_gelu": False}
+    with pytest.raises(cops.ConfigError, match="QuickGELU"):
+        cops.build(plain, clip_weights=tmp_path / "renamed.safetensors", clip_sha256=sha, image_size=56)
+    assert len(clip_weights.all_openai_sha256()) == 9  # five ResNets, four transformers
 
 
 def test_a_pickle_is_never_run(tmp_path):

@@ -5,7 +5,7 @@ import json
 import pytest
 from open_clip.tokenizer import SimpleTokenizer
 
-from cops.config import PROFILES, CopsConfig
+from cops.config import PROFILES, CopsConfig, profile_named
 from cops.errors import ConfigError
 
 
@@ -19,7 +19,7 @@ def test_defaults_are_the_papers():
     """17 tokens, 14 of them learned; the published profiles' constants."""
     config = CopsConfig()
     assert (config.prompt_length, config.learned_tokens, config.temperature, config.sigma_px) == (17, 14, 0.07, 4.0)
-    of_visa, of_mvtec = config.with_profile("published-visa"), config.with_profile("published-mvtec")
+    of_visa, of_mvtec = profile_named("published-visa"), profile_named("published-mvtec")
     assert (of_visa.k, of_visa.alpha, of_visa.beta) == (5, 0.26, 0.9)
     assert (of_mvtec.k, of_mvtec.alpha, of_mvtec.beta) == (3, 0.35, 1.0)
     assert (PROFILES["paper"].alpha, PROFILES["paper"].beta) == (0.3, 0.9)
@@ -64,4 +64,4 @@ def test_other_text_is_refused(text):
 def test_unknown_profile():
     """The message lists the profiles there are."""
     with pytest.raises(ConfigError, match="paper, published-visa, published-mvtec"):
-        CopsConfig().with_profile("published")
+        profile_named("published")

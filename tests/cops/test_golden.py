@@ -33,10 +33,11 @@ def test_every_tensor_agrees_with_the_published_code(found, name):
     assert found[name] < 1e-5
 
 
-def test_a_batch_of_three_is_three_batches_of_one(tiny):
+@pytest.mark.parametrize("which", SETS)
+def test_a_batch_of_three_is_three_batches_of_one(which):
     """What the model says of an image does not depend on its neighbours."""
-    images = report.expected_tensors("k5")["images"].numpy()
-    together, alone = tiny.predict(images, batch_size=3), tiny.predict(images, batch_size=1)
+    model, images = report.golden_model(which), report.expected_tensors(which)["images"].numpy()
+    together, alone = model.predict(images, batch_size=3), model.predict(images, batch_size=1)
     for name, values in vars(together).items():
         np.testing.assert_allclose(values, getattr(alone, name), atol=1e-5, err_msg=name)
 

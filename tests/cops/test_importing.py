@@ -1,13 +1,16 @@
 """Published files: read without pickle, checked name by name, through the real command."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
 import cops
+from cops.class_tokens import draw_class_noise
 from cops.clip_weights import file_sha256
 from cops.errors import CheckpointError
 from cops.importing import ImportOptions, import_weights
@@ -50,6 +53,12 @@ def test_the_command_imports_a_published_file(tmp_path):
         "--backbone", GOLDEN / "clip_tiny.json", "--image-size", 112, "--noise-seed", 3,
     )  # fmt: skip
     assert (found.returncode, found.stdout.strip(), found.stderr) == (0, str(output), "")
+    with safe_open(output, "pt") as file:
+        header, bank = file.metadata(), file.get_tensor("prompt_learner.class_noise")
+    config, provenance = cops.CopsConfig.from_json(header["config"]), json.loads(header["provenance"])
+    assert (config.k, config.alpha, config.beta, config.noise_seed) == (3, 0.35, 1.0, 3)
+    assert provenance["source_sha256"] == file_sha256(GOLDEN / "official_format_tiny.pth")
+    assert bank.equal(draw_class_noise(10, 192, seed=3))
     with pytest.raises(CheckpointError, match="clip_weights=PATH"):
         cops.read_checkpoint(output)
 
@@ -63,6 +72,21 @@ def test_the_command_imports_a_published_file(tmp_path):
             "error: there is no file none.pth",
         ),
         (("none.pth", "--profile", "best", "--output", "x"), 2, "unknown profile 'best'"),
+        (
+            (
+                str(GOLDEN / "official_format_tiny.pth"),
+                "--profile",
+                "paper",
+                "--output",
+                "x",
+                "--backbone",
+                str(GOLDEN / "clip_tiny.json"),
+                "--pretrained",
+                "openai",
+            ),
+            2,
+            "--pretrained openai goes with open_clip's name",
+        ),
         (("none.pth"), 2, "--profile"),
     ],
 )

@@ -26,12 +26,10 @@ def test_prompt_layout():
 
 def test_tokens_after_the_end_change_nothing(tiny):
     """The causal mask at work: 17 tokens serve where the published code pads to 77."""
-    prompts = torch.randn(2, 17, 192, generator=torch.Generator().manual_seed(0))
-    padded = torch.cat([prompts, torch.randn(2, 60, 192)], dim=1)
+    padded = torch.randn(2, 77, 192, generator=torch.Generator().manual_seed(0))
     deep = list(tiny.prompt_learner.compound_prompts_text)
     tower = {"transformer": tiny.transformer, "positions": tiny.positional_embedding, "deep_prompts": deep}
     cut = encode_prompts(padded[:, :17], **tower)
-    torch.testing.assert_close(cut, encode_prompts(prompts, **tower))
     from_open_clip = encode_with_open_clip(tiny, padded, deep)
     torch.testing.assert_close(cut, from_open_clip, atol=1e-4, rtol=1e-4)
 
