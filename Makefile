@@ -40,4 +40,5 @@ bench: setup  ## measure: 20,000 small images through the whole job, speed and m
 	$(BIN)/python benchmarks/archive.py $(ARGS)
 
 submit: setup  ## the main job on the Ray cluster that RAY_ADDRESS names, ARGS='--input s3://… --output s3://…'
-	$(BIN)/ray job submit --working-dir . -- python jobs/score.py $(ARGS)
+	$(BIN)/ray job submit --working-dir . --runtime-env-json '{"env_vars": {"COPS_GIT_COMMIT": "$(shell git rev-parse HEAD)"}}' \
+		-- python jobs/score.py $(ARGS)

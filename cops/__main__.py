@@ -1,6 +1,7 @@
 """`python -m cops IMAGE…`: score single pictures, and show where the score comes from. No Ray, no tables."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +24,7 @@ class Options:
     """Score pictures with CoPS; higher is more anomalous."""
 
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE…", help_behavior_hint="")]
-    """Picture files."""
+    """Picture files of 8 bits a channel; jobs/score.py scales deeper ones."""
     model: str = "embedded"
     """A CoPS checkpoint; by default the small one that comes with the package."""
     clip_weights: Path | None = None
@@ -42,7 +43,7 @@ def run(options: Options) -> int:
     for warning in model.warnings:
         print(f"note: {warning}", file=sys.stderr)
     print(f"{'score':>8} {'class':>8} {'patch':>8}  picture")
-    scored = {path: prediction for path in options.images if (prediction := _score(model, path))}
+    scored = [(path, prediction) for path in options.images if (prediction := _score(model, path))]
     if options.save is not None and scored:
         save_overlays(model, scored, options.save)
     if len(scored) == len(options.images):
@@ -50,12 +51,12 @@ def run(options: Options) -> int:
     return SOME_FAILED if scored else ALL_FAILED
 
 
-def save_overlays(model: CoPS, scored: dict[Path, Prediction], folder: Path) -> None:
+def save_overlays(model: CoPS, scored: Sequence[tuple[Path, Prediction]], folder: Path) -> None:
     """One overlay per picture; the colours run from 0 to the hottest patch of them all, so that they compare."""
     folder.mkdir(parents=True, exist_ok=True)
-    vmax = max(float(prediction.patch_score_max[0]) for prediction in scored.values()) or 1.0
+    vmax = max(float(prediction.patch_score_max[0]) for _, prediction in scored) or 1.0
     taken: set[str] = set()
-    for path, prediction in scored.items():
+    for path, prediction in scored:
         image = read_image(path)
         heat = model.anomaly_map(prediction.patch_scores[0], (image.height, image.width))
         overlay = with_colour_bar(heat_overlay(image, heat, vmin=0.0, vmax=vmax), vmin=0.0, vmax=vmax)
@@ -64,15 +65,17 @@ def save_overlays(model: CoPS, scored: dict[Path, Prediction], folder: Path) -> 
 
 
 def read_image(path: Path) -> Image.Image:
-    """The picture upright and in RGB.
+    """The picture upright, in RGB and on white.
 
-    Raises:  ImageError: it cannot be read, or has more than 8 bits.
+    Raises:  ImageError: it cannot be read, or has more than 8 bits a channel.
     """
     try:
         with Image.open(path) as image:
             return to_rgb(image)
-    except (OSError, Image.DecompressionBombError) as exc:
-        raise ImageError(f"cannot be read: {exc}") from exc
+    except ImageError:
+        raise
+    except Exception as exc:  # the row guard: whatever a broken header does to Pillow is this picture's
+        raise ImageError(f"cannot be read: {type(exc).__name__}: {exc}") from exc
 
 
 def _score(model: CoPS, path: Path) -> Prediction | None:

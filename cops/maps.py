@@ -37,27 +37,33 @@ def anomaly_map(
         raise ShapeError(f"patch scores must be (g, g) or (b, g, g), not {scores.shape}")
     height, width = size_hw or (image_size, image_size)
     grid = scores.shape[-1]
-    vertical = axis_operator(grid, image_size, height, sigma_px)
-    if rows is not None:
-        vertical = vertical[rows]
+    vertical = axis_operator(grid, image_size, height, sigma_px, rows)
     horizontal = axis_operator(grid, image_size, width, sigma_px)
     full_size: np.ndarray = vertical @ scores @ horizontal.T
     return full_size
 
 
-@lru_cache(maxsize=64)
-def axis_operator(grid: int, image_size: int, size: int, sigma_px: float) -> Float32[np.ndarray, "size grid"]:
-    """What takes `grid` patch scores along one axis to `size` pixels of the smoothed map. Read-only: it is shared.
+def axis_operator(
+    grid: int, image_size: int, size: int, sigma_px: float, part: slice | None = None
+) -> Float32[np.ndarray, "n grid"]:
+    """What takes `grid` patch scores along one axis to `size` pixels of the smoothed map; or to a part of them.
 
+    It takes 4 bytes a pixel and patch, and twice that while it is made. Read-only where it is shared.
     Raises:  ShapeError: a size is not above 0, σ is below 0, or there are more patches than pixels.
     """
     if min(grid, image_size, size) < 1 or not 0 <= sigma_px < np.inf or grid > image_size:
         raise ShapeError(f"no map from {grid} patches, {image_size} px, to {size} px with sigma {sigma_px} px")
+    return _resize_rows(_smoothed_patches(grid, image_size, sigma_px), size, part or slice(None))
+
+
+@lru_cache(maxsize=8)
+def _smoothed_patches(grid: int, image_size: int, sigma_px: float) -> Float32[np.ndarray, "s grid"]:
+    """Each patch's share in each pixel of the S×S map's axis: what pictures of all sizes have in common."""
     patch_of_pixel = np.arange(image_size) * grid // image_size
     nearest = (patch_of_pixel[:, None] == np.arange(grid)).astype(np.float64)
-    operator = _resize_rows(_smooth_rows(nearest, sigma_px), size).astype(np.float32)
-    operator.flags.writeable = False
-    return operator
+    smoothed = _smooth_rows(nearest, sigma_px).astype(np.float32)
+    smoothed.flags.writeable = False
+    return smoothed
 
 
 def _smooth_rows(columns: Float64[np.ndarray, "s g"], sigma_px: float) -> Float64[np.ndarray, "s g"]:
@@ -76,12 +82,17 @@ def _smooth_rows(columns: Float64[np.ndarray, "s g"], sigma_px: float) -> Float6
     return smoothed
 
 
-def _resize_rows(columns: Float64[np.ndarray, "s g"], size: int) -> Float64[np.ndarray, "size g"]:
-    """Bilinear along the first axis: pixel centres aligned, no antialias, as `align_corners=False`."""
+def _resize_rows(columns: Float32[np.ndarray, "s g"], size: int, part: slice) -> Float32[np.ndarray, "n g"]:
+    """Bilinear along the first axis, or a part of it: pixel centres aligned, no antialias (`align_corners=False`)."""
     source = len(columns)
     if source == size:
-        return columns
-    place = np.clip((np.arange(size) + 0.5) * source / size - 0.5, 0, source - 1)
+        return columns[part]
+    place = np.clip((np.arange(size)[part] + 0.5) * source / size - 0.5, 0, source - 1)
     below = np.floor(place).astype(np.intp)
-    share = (place - below)[:, None]
-    return columns[below] * (1 - share) + columns[np.minimum(below + 1, source - 1)] * share
+    share = (place - below).astype(np.float32)[:, None]
+    resized: np.ndarray = columns[below]
+    resized *= 1 - share
+    above = columns[np.minimum(below + 1, source - 1)]
+    above *= share
+    resized += above
+    return resized

@@ -114,6 +114,8 @@ class Options:
         """Raises:  InputError: options that cannot be meant."""
         if not self.input and not SAMPLES.is_dir():
             raise InputError("no --input, and no sample archive here; `make score` or jobs/make_samples.py writes one")
+        if self.top < 0:
+            raise InputError(f"--top: expected 0 or more, got {self.top}")
         rules = DecodeRules(
             max_pixels=self.max_pixels,
             max_bytes=self.max_bytes,

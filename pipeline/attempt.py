@@ -13,7 +13,7 @@ from pipeline import ledger
 from pipeline.config import ScoreConfig
 from pipeline.errors import InputError
 from pipeline.incremental import drop_scored
-from pipeline.layout import TABLES, RunLayout
+from pipeline.layout import TABLES, Parts, RunLayout
 from pipeline.model import ModelCard
 from pipeline.plan import PlanSummary, metadata_types, plan_record, rewrite_plan, write_plan
 from pipeline.schema import PLAN
@@ -57,6 +57,7 @@ def identity(config: ScoreConfig, card: ModelCard, thresholds: Thresholds) -> di
         "keep_columns": list(config.keep_columns),
         "image_column": config.image_column,
         "thresholds": redact(config.thresholds) if config.thresholds else None,
+        "thresholds_digest": thresholds.digest,
         "image_threshold": thresholds.pooled.image,
         "pixel_threshold": thresholds.pooled.pixel,
         "limit": config.limit,
@@ -77,7 +78,7 @@ def find_or_make_plan(config: ScoreConfig, layout: RunLayout, card: ModelCard, i
 
     Raises:  InputError: there is nothing to score, or the run was started with other values.
     """
-    path = layout.work_path("plan.json")
+    path = _plan_path(layout)
     record = layout.read_json(path)
     if record is None:
         record = make_plan(config, layout, card) | {"identity": dict(identity)}
@@ -90,6 +91,14 @@ def find_or_make_plan(config: ScoreConfig, layout: RunLayout, card: ModelCard, i
     return Plan(files=files, summary=PlanSummary(**record["summary"]), metadata=metadata)
 
 
+def has_plan(layout: RunLayout) -> bool:
+    return bool(layout.root.fs.exists(_plan_path(layout)))
+
+
+def _plan_path(layout: RunLayout) -> str:
+    return layout.work_path("plan.json")
+
+
 def make_plan(config: ScoreConfig, layout: RunLayout, card: ModelCard) -> dict[str, Any]:
     """Write the plan's files; what plan.json says of them."""
     sources = [recognise(uri, forced=config.format, image_column=config.image_column) for uri in config.inputs]
@@ -98,7 +107,7 @@ def make_plan(config: ScoreConfig, layout: RunLayout, card: ModelCard) -> dict[s
     files, summary = write_plan(config, sources, layout.root, layout.work_path("plan"), rows=rows)
     if config.incremental:
         files, summary.skipped = drop_scored(
-            layout, config.output, files, rows.schema, model_id=card.model_id, max_bytes=config.decode.max_bytes
+            layout, config.output, files, rows.schema, model_id=card.model_id, rules=config.decode
         )
         summary.planned -= summary.skipped
     schema = rows.schema.serialize().to_pybytes().hex()
@@ -113,7 +122,7 @@ def plan_rows(config: ScoreConfig, sources: list[Source]) -> PlanRows:
 def remaining(layout: RunLayout, plan: Plan, attempt: int) -> Remaining:
     """What the tables do not hold yet. They are the only ledger, read anew by every attempt."""
     _remove_temporaries(layout)
-    parts = {table: layout.parts(table) for table in TABLES}
+    parts = _without_overlaps(layout)
     known = frozenset(path for paths in parts.values() for path in paths)
     if not known:
         worklist = make_worklist(layout.root, plan.files, plan.summary.planned)
@@ -122,21 +131,55 @@ def remaining(layout: RunLayout, plan: Plan, attempt: int) -> Remaining:
     for name, kind in plan.metadata.items():
         schema = schema.append(pa.field(name, kind))
     folder = layout.work_path(f"todo-{attempt:05d}")
-    files = rewrite_plan(layout.root, plan.files, folder, schema, query=ledger.REMAINING, **parts)
+    files = rewrite_plan(
+        layout.root,
+        plan.files,
+        folder,
+        schema,
+        query=ledger.REMAINING,
+        scores=parts["scores"],
+        quarantine=parts["quarantine"],
+    )
     left = _count(layout, files)
     log.info("resuming: %d of %d images are in the tables already", plan.summary.planned - left, plan.summary.planned)
     worklist = make_worklist(layout.root, files, left)
     return Remaining(worklist=worklist, parts=known, done=plan.summary.planned - left)
 
 
-def remove_strays(layout: RunLayout, known: frozenset[str], attempt: int) -> None:
-    """Parts that an earlier attempt's lost process wrote after we had read the tables: we did those images, too."""
-    for table in TABLES:
-        for path in layout.parts(table):
-            is_ours = path.rpartition("/")[2].startswith(f"part-{attempt:05d}-")
-            if path not in known and not is_ours:
-                log.warning("removing %s: a process of an earlier attempt wrote it late", layout.root.uri(path))
-                layout.root.fs.rm_file(path)
+def to_commit(layout: RunLayout, known: frozenset[str], attempt: int) -> Parts:
+    """The parts that make the run, from one look at the store: those that this attempt found, and its own.
+
+    Others are removed: a lost process of an earlier attempt wrote them after we had read the tables, and we did those
+    images, too. What it writes after this look is in no record, so no reader sees it.
+    """
+    found = layout.all_parts()
+    ours = f"part-{attempt:05d}-"
+    strays = [
+        path for paths in found.values() for path in paths
+        if path not in known and not path.rpartition("/")[2].startswith(ours)
+    ]  # fmt: skip
+    for path in strays:
+        log.warning("removing %s: a process of an earlier attempt wrote it late", layout.root.uri(path))
+        layout.root.fs.rm_file(path)
+    return {table: [path for path in paths if path not in strays] for table, paths in found.items()}
+
+
+def _without_overlaps(layout: RunLayout) -> Parts:
+    """The tables' parts. Where two hold one image, as after a lost process's late write, the later part is removed:
+    its other images are done again.
+    """
+    parts = layout.all_parts()
+    paths = [path for paths in parts.values() for path in paths]
+    if not paths:
+        return parts
+    written = ledger.with_files(layout.root, paths, "image_id")
+    with ledger.tables(layout.root, written=written) as sql:
+        later = {row[0] for row in sql.execute(ledger.OVERLAPPING).fetchall()}
+    for path in paths:
+        if path in later:
+            log.warning("removing %s: an earlier part holds images of it, too", layout.root.uri(path))
+            layout.root.fs.rm_file(path)
+    return {table: [path for path in paths if path not in later] for table, paths in parts.items()}
 
 
 def _count(layout: RunLayout, files: list[str]) -> int:

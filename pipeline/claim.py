@@ -50,8 +50,11 @@ class Claim:
         self._stop.set()
         if self._thread:
             self._thread.join()
-        if not self.lost.is_set() and self.layout.root.fs.exists(_path(self.layout, self.number)):
-            self._write(released=True)
+        try:
+            if not self.lost.is_set() and self.layout.root.fs.exists(_path(self.layout, self.number)):
+                self._write(released=True)
+        except Exception as exc:  # noqa: BLE001 -- it must not hide what ended the run; the next one watches a little
+            log.warning("could not release the claim on run %s: %s", self.layout.run_id, exc)
 
     def check(self) -> None:
         """Raises:  ClaimError: another process has taken this run over; this one must write nothing more."""
@@ -68,7 +71,7 @@ class Claim:
                 self._write()
             except ClaimError:
                 return
-            except OSError as exc:  # a store that hiccups is no reason to stop; silence for long is taken as death
+            except Exception as exc:  # noqa: BLE001 -- a store that hiccups is no reason to stop, whatever its client raises
                 log.warning("could not renew the claim on run %s, will try again: %s", self.layout.run_id, exc)
 
     def _write(self, *, released: bool = False) -> None:
@@ -118,7 +121,7 @@ def _is_over(layout: RunLayout, number: int, watch_s: float) -> bool:
     first = _holder(layout, number)
     if not first or first.get("released"):
         return True
-    if first.get("machine") == _machine():
+    if first.get("machine") and first["machine"] == _machine():
         return _start_of(first["pid"]) != first.get("process_start")
     log.warning("run %s is claimed by %s; watching %.0f s for a sign of life", layout.run_id, first["host"], watch_s)
     deadline = time.monotonic() + watch_s

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 from collections import Counter
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline import ledger
 from pipeline.errors import RunError
-from pipeline.layout import TABLES, RunLayout, Table
+from pipeline.layout import Parts, RunLayout, Table
 from pipeline.write import STAGES, TOTALS_KEY
 
 _PACKAGES = (
@@ -44,12 +45,12 @@ class DataFile:
     totals: Mapping[str, float]
 
 
-def data_files(layout: RunLayout) -> list[DataFile]:
-    """The run's part files with their row counts, from their footers."""
+def data_files(layout: RunLayout, parts: Parts) -> list[DataFile]:
+    """The part files with their row counts, from their footers."""
     files = []
     prefix = layout.root.path.rstrip("/") + "/"
-    for table in TABLES:
-        for path in layout.parts(table):
+    for table, paths in parts.items():
+        for path in paths:
             with layout.root.fs.open(path, "rb") as opened:
                 metadata = pq.read_metadata(opened)
                 size = opened.seek(0, 2)
@@ -58,13 +59,14 @@ def data_files(layout: RunLayout) -> list[DataFile]:
     return files
 
 
-def verify(layout: RunLayout, plan_files: Sequence[str]) -> None:
-    """Hold the tables against the plan.
+def verify(layout: RunLayout, plan_files: Sequence[str], parts: Parts) -> None:
+    """Hold the parts that are to be committed against the plan.
 
     Raises:  RunError: an image is missing, there twice, or was never planned.
     """
-    parts = {table: layout.parts(table) for table in TABLES}
-    with ledger.tables(layout.root, plan=list(plan_files), **parts) as sql:
+    with ledger.tables(
+        layout.root, plan=list(plan_files), scores=parts["scores"], quarantine=parts["quarantine"]
+    ) as sql:
         balance = ledger.balance(sql)
     if not balance.is_even:
         raise RunError(
@@ -104,7 +106,10 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """The commit of the code that runs, None outside a checkout."""
+    """The commit of the code that runs; None where neither a checkout nor COPS_GIT_COMMIT tells."""
+    # Ray's --working-dir leaves .git out; `make submit` sets the variable.
+    if told := os.environ.get("COPS_GIT_COMMIT"):
+        return told
     here = Path(__file__).resolve().parents[1]
     if not (here / ".git").exists():
         return None

@@ -10,6 +10,7 @@ from typing import Literal
 from pipeline.decode import DecodeRules
 from pipeline.errors import InputError
 from pipeline.paths import PathTemplate
+from pipeline.storage import refuse_credentials
 
 Format = Literal["auto", "images", "webdataset", "parquet", "manifest"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -65,6 +66,8 @@ class ScoreConfig:
         for name, count in (("--limit", self.limit), ("--batch-size", self.batch_size)):
             if count is not None and count < 1:
                 raise InputError(f"{name}: expected 1 or more, got {count}")
+        for uri in filter(None, (*self.inputs, self.output, self.model, self.thresholds)):
+            refuse_credentials(uri)
         template = self.path_template
         if self.category is not None and template and "category" in template.fields:
             raise InputError("--category and {category} in --path-fields say two things about one column; give one")

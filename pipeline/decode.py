@@ -11,12 +11,16 @@ import io
 import os
 import re
 import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
+from cops.images import MAX_SIDE_PX, flatten, orientation_of, strips, upright
 from pipeline.errors import InputError
 from pipeline.schema import Reason
 
@@ -28,12 +32,16 @@ ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.init()  # registers every plugin; `formats=` below chooses among them
 Image.MAX_IMAGE_PIXELS = None  # ours is checked before any pixel is decoded, and says so in the table
 
-_EXIF_ORIENTATION = 0x0112
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_PLANES, _TIFF_EXTRA_SAMPLES, _TIFF_SAMPLE_FORMAT = 258, 262, 284, 338, 339
 _SIGNED, _FLOAT, _SEPARATE_PLANES = 2, 3, 2
 _ALPHAS = {1: "premultiplied", 2: "straight"}
+_PNG_SIGNATURE_BYTES = 8
 _PNG_HEADER = slice(12, 16)  # after signature 8 and chunk length 4
 _PNG_BIT_DEPTH_AT = 24  # signature 8, chunk length 4, "IHDR" 4, width 4, height 4
+
+# What decoding one picture takes beside its encoded bytes, at its peak; measured at 3000×3000. Animated lossless WebP
+# takes 19.3, still WebP 16 to 18, 16-bit colours with alpha 16.3, progressive JPEG up to 12.1, most others 5 to 9.
+PEAK_BYTES_PER_PIXEL = 20
 
 RGB = npt.NDArray[np.uint8]
 
@@ -95,24 +103,44 @@ def decode_image(data: bytes, rules: DecodeRules) -> Decoded:
 
     Raises:  ImageRejected: it cannot be shown whole and unclipped; with the reason.
     """
-    if not data:
-        raise ImageRejected(Reason.EMPTY, "the file has no bytes")
-    if len(data) > rules.max_bytes:
-        raise ImageRejected(Reason.TOO_MANY_BYTES, f"{len(data)} bytes; at most {rules.max_bytes} (--max-bytes)")
+    with _row_guard(data):
+        return _decode(data, rules)
+
+
+def decode_to_side(data: bytes, rules: DecodeRules, side: int) -> tuple[Decoded, RGB]:
+    """The picture in full size, and as the model's input.
+
+    Raises:  ImageRejected: as `decode_image`, or it cannot be resized.
+    """
+    with _row_guard(data):
+        picture = _decode(data, rules)
+        return picture, resize(picture.rgb, side)
+
+
+@contextmanager
+def _row_guard(data: bytes) -> Iterator[None]:
+    """Whatever a picture does to a decoder becomes its `ImageRejected`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata: the picture counts
         try:
-            return _decode(data, rules)
+            yield
         except ImageRejected:
             raise
         except UnidentifiedImageError as exc:
             raise _unidentified(data) from exc
         except MemoryError as exc:
             raise ImageRejected(Reason.OUT_OF_MEMORY, "decoding it ran out of memory") from exc
-        except Exception as exc:  # the row guard: whatever a broken picture does to a decoder is this picture's
+        except Exception as exc:  # the row guard of the whole pipeline
             text = f"{type(exc).__name__}: {exc}"[:300]
             cut = any(word in text.lower() for word in ("truncated", "unexpected end", "not enough", "incomplete"))
             raise ImageRejected(Reason.TRUNCATED if cut else Reason.CORRUPT, text) from exc
+
+
+def _check_bytes(data: bytes, rules: DecodeRules) -> None:
+    if not data:
+        raise ImageRejected(Reason.EMPTY, "the file has no bytes")
+    if len(data) > rules.max_bytes:
+        raise ImageRejected(Reason.TOO_MANY_BYTES, f"{len(data)} bytes; at most {rules.max_bytes} (--max-bytes)")
 
 
 def resize(rgb: Image.Image, side: int) -> RGB:
@@ -123,40 +151,45 @@ def resize(rgb: Image.Image, side: int) -> RGB:
 
 
 def _decode(data: bytes, rules: DecodeRules) -> Decoded:
+    _check_bytes(data, rules)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        width, height = image.size
-        if width * height > rules.max_pixels:
-            raise ImageRejected(
-                Reason.TOO_MANY_PIXELS, f"{width}×{height} pixels; at most {rules.max_pixels} (--max-pixels)"
-            )
-        name, mode = str(image.format), image.mode
-        depth = _depth(image, data)
-        _check_png(image, data)
+        _check_size(image, rules)
+        form, mode, depth = str(image.format), image.mode, _depth(image, data)
+        if form == "PNG":
+            _check_png(data)
         image.load()  # whole or an error: OpenCV below would fill the rest of a cut file with black
-        orientation = _orientation(image)  # after loading: both decoders turn a TIFF themselves, and Pillow says so
-        if depth is None:
-            rgb = _eight_bit_rgb(image, rules)
-        else:
-            is_packed = 8 < depth.bits < 16  # 12 bits: OpenCV would move them to the top of 16
-            values = np.asarray(image) if is_packed else _with_transparency(_deep_pixels(data), image)
-            mode = mode if mode[0] in "IF" else f"{mode};{depth.bits}"
-            rgb = Image.fromarray(_scale(values, depth, rules))
-    return Decoded(_upright(rgb, orientation), name, mode)
+        orientation = orientation_of(image)
+        clear = _clear_value(image)
+        is_packed = depth is not None and 8 < depth.bits < 16  # 12 bits: OpenCV would move them to the top of 16
+        packed = np.asarray(image) if is_packed else None
+        rgb = flatten(image, rules.background) if depth is None else None
+        image.close()  # its pixels, before there are others
+    if rgb is None:
+        assert depth is not None
+        mode = mode if mode[0] in "IF" else f"{mode};{depth.bits}"
+        rgb = _deep_rgb(_deep_pixels(data) if packed is None else packed, depth, rules, clear)
+    return Decoded(upright(rgb, orientation), form, mode)
 
 
-def _eight_bit_rgb(image: Image.Image, rules: DecodeRules) -> Image.Image:
-    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        canvas = Image.new("RGBA", rgba.size, (*rules.background, 255))
-        return Image.alpha_composite(canvas, rgba).convert("RGB")
-    return image.convert("RGB")
+def _check_size(image: Image.Image, rules: DecodeRules) -> None:
+    width, height = image.size
+    found = f"{width}×{height} pixels; at most"
+    if width * height > rules.max_pixels:
+        raise ImageRejected(Reason.TOO_MANY_PIXELS, f"{found} {rules.max_pixels} (--max-pixels)")
+    if max(width, height) > MAX_SIDE_PX:
+        raise ImageRejected(Reason.TOO_MANY_PIXELS, f"{found} {MAX_SIDE_PX} on the longer side")
 
 
-def _check_png(image: Image.Image, data: bytes) -> None:
-    """Pillow decodes a PNG whose data fail their checksum, up to where they end; the checksum itself it can test."""
-    if image.format == "PNG":
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
-            again.verify()
+def _check_png(data: bytes) -> None:
+    """Pillow decodes a PNG whose data fail their checksum, up to where they end: so each chunk's is tested here."""
+    view, at = memoryview(data), _PNG_SIGNATURE_BYTES
+    while (name := bytes(view[at + 4 : at + 8])) != b"IEND":
+        end = at + 8 + int.from_bytes(view[at : at + 4])  # a chunk is its length 4, name 4, content, checksum 4
+        if len(view) < end + 4:
+            raise ImageRejected(Reason.TRUNCATED, "a PNG that ends before its last chunk does")
+        if zlib.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4]):
+            raise ImageRejected(Reason.CORRUPT, f"a PNG whose chunk {name!r} fails its checksum")
+        at = end + 4
 
 
 @dataclass(frozen=True)
@@ -203,26 +236,45 @@ def _deep_pixels(data: bytes) -> npt.NDArray[np.generic]:
     values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None:
         raise ImageRejected(Reason.CORRUPT, "a picture of more than 8 bits a channel that OpenCV cannot decode")
-    if values.ndim == 3 and values.shape[2] in (3, 4):
-        order = [2, 1, 0, 3][: values.shape[2]]
-        values = values[:, :, order]
-    return values
+    if values.ndim == 3 and values.shape[2] == 4:
+        blue = values[:, :, 0].copy()
+        values[:, :, 0], values[:, :, 2] = values[:, :, 2], blue
+    return values[:, :, ::-1] if values.ndim == 3 and values.shape[2] == 3 else values
 
 
-def _with_transparency(values: npt.NDArray[np.generic], image: Image.Image) -> npt.NDArray[np.generic]:
+def _clear_value(image: Image.Image) -> int | None:
     """A grey PNG may name one value as transparent, which OpenCV heeds in colour pictures only."""
-    see_through = image.info.get("transparency")
-    if image.format != "PNG" or values.ndim != 2 or not isinstance(see_through, int):
+    clear = image.info.get("transparency")
+    return clear if image.format == "PNG" and len(image.getbands()) == 1 and isinstance(clear, int) else None
+
+
+def _deep_rgb(
+    values: npt.NDArray[np.generic], depth: _Depth, rules: DecodeRules, clear: int | None = None
+) -> Image.Image:
+    """(h, w[, c]) numbers of any depth as RGB. In strips of rows: their arithmetic takes 60 bytes a pixel.
+
+    Args:    clear: the value of grey that shows the background.
+    """
+    if depth.kind == "float":
+        _check_float(values, rules)
+    height, width = values.shape[:2]
+    rgb = Image.new("RGB", (width, height))
+    for top, bottom in strips((width, height)):
+        strip = _with_alpha(values[top:bottom], clear)
+        rgb.paste(Image.fromarray(_scale(strip, depth, rules)), (0, top))
+    return rgb
+
+
+def _with_alpha(values: npt.NDArray[np.generic], clear: int | None) -> npt.NDArray[np.generic]:
+    if clear is None or values.ndim != 2:
         return values
-    alpha = np.where(values == see_through, 0, np.iinfo(np.uint16).max)
+    alpha = np.where(values == clear, np.uint16(0), np.iinfo(np.uint16).max)
     return np.dstack([values, alpha.astype(np.uint16)])
 
 
 def _scale(values: npt.NDArray[np.generic], depth: _Depth, rules: DecodeRules) -> RGB:
     """(h, w[, c]) numbers of any depth to (h, w, 3) uint8: LO is 0, HI is 255, rounded; alpha composited."""
     low, high = rules.value_range or depth.full_range
-    if depth.kind == "float":
-        _check_float(values, rules)
     unit = (values.astype(np.float32) - np.float32(low)) / np.float32(high - low)
     unit = 1 - unit if depth.zero_is_white else unit
     channels = unit if unit.ndim == 3 else unit[:, :, None]
@@ -246,22 +298,6 @@ def _check_float(values: npt.NDArray[np.generic], rules: DecodeRules) -> None:
     if rules.value_range is None and (low < 0 or high > 1):
         message = f"a float picture with values from {low:g} to {high:g}; say what is black and white by "
         raise ImageRejected(Reason.VALUE_RANGE, message + "--bit-depth-range LO:HI")
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
-    except Exception:  # noqa: BLE001 -- broken EXIF says nothing about orientation, and the picture is whole
-        return 1
-
-
-def _upright(rgb: Image.Image, orientation: int) -> Image.Image:
-    if not 2 <= orientation <= 8:
-        return rgb
-    exif = Image.Exif()
-    exif[_EXIF_ORIENTATION] = orientation
-    rgb.info["exif"] = exif.tobytes()
-    return ImageOps.exif_transpose(rgb)
 
 
 def _describe_tiff(data: bytes) -> str:

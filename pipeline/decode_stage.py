@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline.decode import DecodeRules, ImageRejected, decode_image, resize
-from pipeline.read import Fetched, Request, fetch, in_portions, requests_of
+from pipeline.decode import DecodeRules, ImageRejected, decode_to_side
+from pipeline.read import Fetched, fetched_portions, requests_of
 from pipeline.schema import Stage, decoded_schema
 from pipeline.storage import open_root
 from pipeline.worklist import Worklist
@@ -36,19 +37,28 @@ class ReadAndDecode:
         root = open_root(self.output)
         for task in tasks["id"].to_pylist():
             rows = self.worklist.read(task, root)
-            requests = requests_of(rows)
-            for portion in in_portions(requests):
-                yield self._portion(rows.slice(portion.start, portion.stop - portion.start), requests[portion])
+            readable = pc.is_null(rows["stage"])
+            bad = rows.filter(pc.invert(readable))
+            if len(bad):
+                yield self._table(self._planned(bad))
+            yield from self._read(rows.filter(readable))
 
-    def _portion(self, rows: pa.Table, requests: list[Request]) -> pa.Table:
-        planned = rows.select([*_CARRIED, *self.metadata]).to_pylist()
-        readable = [at for at, row in enumerate(planned) if row["stage"] is None]
+    def _read(self, rows: pa.Table) -> Iterator[pa.Table]:
         began = time.perf_counter()
-        fetched = fetch([requests[at] for at in readable], max_bytes=self.rules.max_bytes)
-        read_s = (time.perf_counter() - began) / max(1, len(readable))
-        for at, data in zip(readable, fetched, strict=True):
-            planned[at] |= {"read_s": read_s, **self._decoded(data)}
-        return pa.Table.from_pylist(planned, schema=decoded_schema(self.metadata))
+        for portion, found in fetched_portions(requests_of(rows), max_bytes=self.rules.max_bytes):
+            read_s = (time.perf_counter() - began) / len(found)
+            planned = self._planned(rows.slice(portion.start, len(found)))
+            for row, data in zip(planned, found, strict=True):
+                row |= {"read_s": read_s, **self._decoded(data)}
+            yield self._table(planned)
+            began = time.perf_counter()
+
+    def _planned(self, rows: pa.Table) -> list[dict[str, Any]]:
+        planned: list[dict[str, Any]] = rows.select([*_CARRIED, *self.metadata]).to_pylist()
+        return planned
+
+    def _table(self, rows: list[dict[str, Any]]) -> pa.Table:
+        return pa.Table.from_pylist(rows, schema=decoded_schema(self.metadata))
 
     def _decoded(self, data: Fetched) -> dict[str, Any]:
         if isinstance(data, ImageRejected):
@@ -56,10 +66,9 @@ class ReadAndDecode:
         began = time.perf_counter()
         known = {"num_bytes": len(data), "content_hash": hashlib.sha256(data).hexdigest()}
         try:
-            picture = decode_image(data, self.rules)
+            picture, pixels = decode_to_side(data, self.rules, self.side)
         except ImageRejected as rejected:
             return known | {"stage": Stage.DECODE, "reason": rejected.reason, "message": str(rejected)}
-        pixels = resize(picture.rgb, self.side).tobytes()
         width, height = picture.rgb.size
         shape = {"width": width, "height": height, "format": picture.format, "mode": picture.mode}
-        return known | shape | {"pixels": pixels, "decode_s": time.perf_counter() - began}
+        return known | shape | {"pixels": pixels.tobytes(), "decode_s": time.perf_counter() - began}

@@ -15,9 +15,10 @@ from pipeline.config import ScoreConfig
 from pipeline.decode import DecodeRules
 from pipeline.decode_stage import ReadAndDecode
 from pipeline.execution import Execution, connect, plan_execution
-from pipeline.model import ModelCard, SharedModel, card_of, read_model, share
+from pipeline.failures import as_run_errors
+from pipeline.model import ModelCard, SharedModel, share
 from pipeline.plan import PlanSummary, write_plan
-from pipeline.run import choose_thresholds
+from pipeline.run import Job, prepare
 from pipeline.sources import recognise
 from pipeline.storage import open_root
 from pipeline.worklist import Worklist, make_worklist
@@ -51,31 +52,31 @@ def estimate(config: ScoreConfig) -> Estimate:
 
     Raises:  InputError, CheckpointError: as the run itself would.
     """
-    checkpoint = read_model(config)
-    card = card_of(checkpoint, config)
-    choose_thresholds(config, card)
-    connect()
-    execution = plan_execution(config)
-    with tempfile.TemporaryDirectory(prefix="cops-plan-") as folder:
-        root = open_root(folder)
-        sources = [recognise(uri, forced=config.format, image_column=config.image_column) for uri in config.inputs]
-        rows = plan_rows(config, sources)
-        files, summary = write_plan(config, sources, root, root.join("plan"), rows=rows)
-        worklist = make_worklist(root, files, summary.planned)
-        decoded = _first_images(worklist, folder, card, config.decode, rows.metadata)
-    timed = ray.remote(_time_model).options(num_gpus=execution.num_gpus, num_cpus=execution.num_cpus or 1)
+    with as_run_errors("Nothing was written"):
+        job = prepare(config)
+        connect()
+        execution = plan_execution(config)
+        with tempfile.TemporaryDirectory(prefix="cops-plan-") as folder:
+            root = open_root(folder)
+            sources = [recognise(uri, forced=config.format, image_column=config.image_column) for uri in config.inputs]
+            rows = plan_rows(config, sources)
+            files, summary = write_plan(config, sources, root, root.join("plan"), rows=rows)
+            worklist = make_worklist(root, files, summary.planned)
+            decoded = _first_images(worklist, folder, job.card, config.decode, rows.metadata)
+        decode_s, score_s = _measure(job, execution, decoded)
+    cpus = int(ray.cluster_resources().get("CPU", 1))
+    return Estimate(summary=summary, card=job.card, execution=execution, decode_s=decode_s, score_s=score_s, cpus=cpus)
+
+
+def _measure(job: Job, execution: Execution, decoded: pa.Table) -> tuple[float | None, float | None]:
+    """Seconds an image, of decoding and of the model."""
     good = decoded.filter(pa.compute.is_valid(decoded["pixels"]))
     if not len(good):
-        return Estimate(summary=summary, card=card, execution=execution, decode_s=None, score_s=None, cpus=1)
-    model = share(checkpoint, card)
-    return Estimate(
-        summary=summary,
-        card=card,
-        execution=execution,
-        decode_s=pa.compute.mean(pa.compute.add(good["decode_s"], good["read_s"])).as_py(),
-        score_s=ray.get(timed.remote(model, execution, good["pixels"].to_pylist())),
-        cpus=int(ray.cluster_resources().get("CPU", 1)),
-    )
+        return None, None
+    decode_s = pa.compute.mean(pa.compute.add(good["decode_s"], good["read_s"])).as_py()
+    timed = ray.remote(_time_model).options(num_gpus=execution.num_gpus, num_cpus=execution.num_cpus or 1)
+    score_s = ray.get(timed.remote(share(job.model, job.card), execution, good["pixels"].to_pylist()))
+    return decode_s, score_s
 
 
 def _first_images(

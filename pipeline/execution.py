@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,15 @@ import ray
 from ray.data import DataContext
 
 from pipeline.config import ScoreConfig
+from pipeline.decode import PEAK_BYTES_PER_PIXEL
 from pipeline.errors import InputError
 
 _PACKAGES = Path(__file__).resolve().parents[1]  # holds cops/ and pipeline/
 _OBJECT_STORE_BYTES = 2 * 2**30  # blocks in flight and the model; Ray's own default takes 30 % of the memory
 _NO_PROGRESS_S = 300.0  # then Ray Data says that it is stuck, and on what
 _CPU_BATCH, _GPU_BATCH = 4, 16
+_TASK_BYTES = 256 * 2**20  # of a task beside its largest picture: 64 MiB encoded, its results, Python
+_LOCALIZE_BYTES_PER_PIXEL = 16  # a picture that is hot all over: map, labels, masks
 TASKS_AHEAD = 2  # batches queued at each actor, so that it never waits
 
 log = logging.getLogger(__name__)
@@ -35,6 +39,8 @@ class Execution:
     batch_size: int
     decode_cpus: float = 1.0
     tail_cpus: float = 0.25  # of localizing and writing, which are light
+    decode_memory: int = 2**30  # bytes; Ray starts no more tasks than fit the node
+    localize_memory: int = 2**30
 
 
 def connect() -> None:
@@ -89,6 +95,10 @@ def plan_execution(config: ScoreConfig) -> Execution:
     # Ray Data reserves room for a task of every stage. On one or two CPUs whole ones do not fit, and the last stages
     # would wait until the first are done, with nothing written till then.
     scale = min(1.0, cpus / 2) if device == "cpu" else 1.0
+    # What the largest picture takes, but no more than a third of the smallest node, where tasks would never start.
+    room_bytes = min(node["Resources"].get("memory", math.inf) for node in ray.nodes() if node["Alive"]) / 3
+    largest = config.decode.max_pixels
+    has_masks = config.pixel_threshold is not None or config.thresholds is not None
     return Execution(
         device=device,
         min_actors=low,
@@ -100,4 +110,6 @@ def plan_execution(config: ScoreConfig) -> Execution:
         batch_size=config.batch_size or (_GPU_BATCH if device == "cuda" else _CPU_BATCH),
         decode_cpus=1.0 if cpus > 2 else 0.5 * scale,
         tail_cpus=0.25 * scale,
+        decode_memory=int(min(room_bytes, _TASK_BYTES + PEAK_BYTES_PER_PIXEL * largest)),
+        localize_memory=int(min(room_bytes, _TASK_BYTES + _LOCALIZE_BYTES_PER_PIXEL * largest * has_masks)),
     )

@@ -1,4 +1,5 @@
-"""`--incremental`: leave out of the plan what an earlier committed run has scored with this model and this content.
+"""`--incremental`: leave out of the plan what an earlier committed run has scored: same id, same content, and the same
+model and decoding rules. Thresholds do not count: they change no score.
 
 Content is known by reading it, so candidates (same id, same model, same size) are read and hashed in Ray tasks
 while planning; nothing is decoded. What is left out counts as skipped.
@@ -8,25 +9,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import pyarrow as pa
 import ray.data
 
 from pipeline import ledger
+from pipeline.decode import DecodeRules
 from pipeline.layout import RunLayout
 from pipeline.plan import rewrite_plan
-from pipeline.read import fetch, in_portions, requests_of
+from pipeline.read import fetched_portions, requests_of
 from pipeline.runs import files_of, records
 from pipeline.storage import open_root
 from pipeline.worklist import Worklist, make_worklist
 
 _CANDIDATES = """
     SELECT plan.*, known.hashes AS known_hashes FROM plan JOIN
-        (SELECT image_id, any_value(num_bytes) AS num_bytes, string_agg(DISTINCT content_hash, ' ') AS hashes
+        (SELECT image_id, list(DISTINCT num_bytes) AS sizes, string_agg(DISTINCT content_hash, ' ') AS hashes
          FROM earlier GROUP BY image_id) AS known
     USING (image_id)
-    WHERE plan.stage IS NULL ORDER BY position
+    WHERE plan.stage IS NULL AND (plan.num_bytes IS NULL OR list_contains(known.sizes, plan.num_bytes))
+    ORDER BY position
 """
 _SKIPPED = pa.schema([("image_id", pa.string())])
 
@@ -43,9 +47,7 @@ class _Unchanged:
         root = open_root(self.output)
         for task in tasks["id"].to_pylist():
             rows = self.worklist.read(task, root)
-            requests = requests_of(rows)
-            for portion in in_portions(requests):
-                found = fetch(requests[portion], max_bytes=self.max_bytes)
+            for portion, found in fetched_portions(requests_of(rows), max_bytes=self.max_bytes):
                 known = rows.slice(portion.start, len(found)).select(["image_id", "known_hashes"]).to_pylist()
                 same = [
                     row["image_id"]
@@ -56,24 +58,29 @@ class _Unchanged:
 
 
 def drop_scored(
-    layout: RunLayout, output: str, files: list[str], schema: pa.Schema, *, model_id: str, max_bytes: int
+    layout: RunLayout, output: str, files: list[str], schema: pa.Schema, *, model_id: str, rules: DecodeRules
 ) -> tuple[list[str], int]:
     """The plan without what is scored already, and how many images that left out."""
-    same_model = [record for record in records(output) if record["model_id"] == model_id]
-    earlier = [path for record in same_model for path in files_of(record, layout, "scores")]
+    alike = [record for record in records(output) if _decides_alike(record, model_id, rules)]
+    earlier = [path for record in alike for path in files_of(record, layout, "scores")]
     if not earlier:
         return files, 0
     with_hashes = schema.append(pa.field("known_hashes", pa.string()))
     candidates = rewrite_plan(
         layout.root, files, layout.work_path("candidates"), with_hashes, query=_CANDIDATES, earlier=earlier
     )
-    skipped = _unchanged(layout, output, candidates, max_bytes)
+    skipped = _unchanged(layout, output, candidates, rules.max_bytes)
     if not len(skipped):
         return files, 0
     left = rewrite_plan(
         layout.root, files, layout.work_path("plan-changed"), schema, query=ledger.WITHOUT_SKIPPED, skipped=skipped
     )
     return left, len(skipped)
+
+
+def _decides_alike(record: dict[str, Any], model_id: str, rules: DecodeRules) -> bool:
+    """Whether an earlier run would give the same scores for the same bytes."""
+    return bool(record["model_id"] == model_id and record["config"]["decode"] == asdict(rules))
 
 
 def _unchanged(layout: RunLayout, output: str, candidates: list[str], max_bytes: int) -> pa.Table:

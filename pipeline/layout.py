@@ -9,6 +9,7 @@ runs/R/                              only while R goes on: claims, plan, what an
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from pipeline.storage import Root, create_once, open_root, write_atomic
 
 Table = Literal["scores", "quarantine"]
 TABLES: tuple[Table, ...] = ("scores", "quarantine")
+Parts = Mapping[Table, list[str]]  # each table's part files
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ class RunLayout:
     def parts(self, table: Table) -> list[str]:
         """The table's part files, one LIST for all of them."""
         return self.list_files(self.table_dir(table), ".parquet")
+
+    def all_parts(self) -> Parts:
+        return {table: self.parts(table) for table in TABLES}
 
     def list_files(self, folder: str, ending: str) -> list[str]:
         try:

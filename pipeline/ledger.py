@@ -18,13 +18,13 @@ _ROWS = 65_536
 
 
 @contextlib.contextmanager
-def tables(root: Root, **files: Sequence[str] | pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
+def tables(root: Root, **files: Sequence[str] | pa.Table | ds.Scanner) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB connection in which each name is a view of Parquet files, read from any store, never all at once."""
     with tempfile.TemporaryDirectory(prefix="cops-ledger-") as spill, duckdb.connect() as connection:
         connection.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'")
         connection.execute(f"SET temp_directory = '{spill}'")
         for name, source in files.items():
-            known = source if isinstance(source, pa.Table) else _dataset(root, source)
+            known = source if isinstance(source, pa.Table | ds.Scanner) else _dataset(root, source)
             connection.register(name, known)
         yield connection
 
@@ -33,6 +33,11 @@ def _dataset(root: Root, paths: Sequence[str]) -> ds.Dataset | pa.Table:
     if not paths:  # a dataset of no files has no columns; a ledger of nothing has ids
         return pa.table({"image_id": pa.array([], pa.string())})
     return ds.dataset(list(paths), format="parquet", filesystem=root.arrow_fs)
+
+
+def with_files(root: Root, paths: Sequence[str], *columns: str) -> ds.Scanner:
+    """The named columns of Parquet files and, as `__filename`, the file that each row stands in."""
+    return ds.dataset(list(paths), format="parquet", filesystem=root.arrow_fs).scanner([*columns, "__filename"])
 
 
 def batches(result: duckdb.DuckDBPyRelation, schema: pa.Schema) -> Iterator[pa.Table]:
@@ -53,6 +58,14 @@ REMAINING = """
     ORDER BY position
 """
 WITHOUT_SKIPPED = "SELECT plan.* FROM plan ANTI JOIN skipped USING (image_id) ORDER BY position"
+
+# Files that hold an image which an earlier file holds, too: lower attempts have lower names.
+OVERLAPPING = """
+    WITH placed AS (SELECT image_id, __filename AS file, (parse_filename(__filename), __filename) AS place FROM written)
+    SELECT DISTINCT file FROM placed JOIN
+        (SELECT image_id, min(place) AS first FROM placed GROUP BY image_id HAVING count(*) > 1) AS several
+    USING (image_id) WHERE place > several.first ORDER BY file
+"""
 
 _WRITTEN = "(SELECT image_id FROM scores UNION ALL SELECT image_id FROM quarantine)"
 _CHECKS: Mapping[str, str] = {

@@ -82,8 +82,8 @@ def hot_crop(
         spans.append(_span(along, image_size, size) if len(along) else slice(0, 0))
     rows, columns = spans
     grid = patch_scores.shape[0]
-    vertical = axis_operator(grid, image_size, size_hw[0], sigma_px)[rows]
-    horizontal = axis_operator(grid, image_size, size_hw[1], sigma_px)[columns]
+    vertical = axis_operator(grid, image_size, size_hw[0], sigma_px, rows)
+    horizontal = axis_operator(grid, image_size, size_hw[1], sigma_px, columns)
     crop: Map = vertical @ patch_scores @ horizontal.T
     return crop, (rows.start, columns.start)
 

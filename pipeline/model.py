@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import ray
 import torch
 
 import cops
+from cops.checkpoint import EMBEDDED
 from cops.config import CopsConfig
 from pipeline.config import ScoreConfig
+from pipeline.errors import InputError
 from pipeline.storage import open_root, redact
 
 
@@ -49,15 +52,17 @@ class SharedModel:
 def read_model(config: ScoreConfig) -> cops.Checkpoint:
     """The checkpoint that a run asks for: a packaged name, a local file, or a file in a store.
 
-    Raises:  CheckpointError: it cannot be used; says why.
+    Raises:  CheckpointError: it cannot be used; says why.   InputError: there is no such file.
     """
     if "://" not in config.model:
+        if config.model != EMBEDDED and not Path(config.model).exists():
+            raise InputError(f"--model: there is no file {config.model}; expected a checkpoint, or {EMBEDDED!r}")
         return cops.read_checkpoint(config.model, clip_weights=config.clip_weights)
     root = open_root(config.model)
     try:
         content = root.fs.cat_file(root.path)
     except FileNotFoundError as exc:
-        raise cops.CheckpointError(f"there is no {redact(config.model)}") from exc
+        raise InputError(f"--model: there is no {redact(config.model)}") from exc
     return cops.read_checkpoint(content, clip_weights=config.clip_weights)
 
 

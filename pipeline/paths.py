@@ -25,7 +25,7 @@ class PathTemplate:
         for name in names:
             if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
                 raise InputError(f"--path-fields: {{{name}}} in {self.template!r} is not a plain column name")
-            if name in RESERVED and name != "category":
+            if name.lower() in RESERVED and name != "category":
                 raise InputError(f"--path-fields: {name!r} is a column of the tables; choose another name")
         if not names or len(set(names)) != len(names):
             raise InputError(

@@ -62,7 +62,7 @@ def metadata_types(config: ScoreConfig, sources: Iterable[Source]) -> dict[str, 
     for name in config.keep_columns:
         if name == "category":
             continue  # always kept
-        if name in RESERVED or name in types:
+        if name.lower() in RESERVED or name.lower() in {known.lower() for known in types}:
             raise InputError(f"--keep-columns: {name!r} is a column already; rename it in the input")
         types[name] = _common_type(name, sources)
     return types

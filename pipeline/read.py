@@ -6,11 +6,12 @@ is tried again and then raised: images are not quarantined because a network was
 
 from __future__ import annotations
 
-import errno
+import dataclasses
 import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,20 +22,22 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import merge_offset_ranges
 
+from pipeline import store_errors
 from pipeline.decode import ImageRejected
-from pipeline.errors import StoreError
 from pipeline.schema import Reason
-from pipeline.storage import redact
+from pipeline.store_errors import FormatError
 
 Fetched = bytes | ImageRejected
 
 _BYTES_AT_ONCE = 64 * 2**20  # of encoded images in one task's hands, unless a single one is larger
 _IMAGES_AT_ONCE = 64
-_UNKNOWN_SIZE = 2**20  # what an image whose size the plan does not know is counted as
+_UNKNOWN_SIZE = 4 * 2**20  # what an image whose size nobody tells is counted as, and read of at first
+_ASKED_AT_ONCE = 16  # sizes
 _JOIN_GAP = 64 * 2**10  # neighbours in a tar, this near, are one request
 _JOIN_MAX = 16 * 2**20
-_RETRY_AFTER_S = (1.0, 4.0, 16.0)  # beyond the store client's own tries
-_OF_ONE_FILE = {errno.EIO, errno.ENAMETOOLONG, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
+_COLUMN_BUFFER = 2**20  # of a Parquet column: page by page, where Arrow would take a whole row group into memory
+_COLUMN_BLOCK = 8 * 2**20  # what one request of a Parquet shard fetches
+_BY_HOST = ("http", "https", "abfs", "abfss", "az")
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +59,14 @@ class Request:
         """What can be fetched together: files of one store, or pictures of one shard."""
         if self.kind != "file":
             return self.kind, self.path
-        return self.kind, self.path.partition("://")[0] if "://" in self.path else "file"
+        protocol, is_uri, rest = self.path.partition("://")
+        host = rest.partition("/")[0] if protocol in _BY_HOST else ""
+        return self.kind, f"{protocol}://{host}" if is_uri else "file"
+
+    def follows(self, other: Request) -> bool:
+        """Whether one stream over an image column comes to this cell after the other."""
+        same = (self.path, self.row_group, self.image_column) == (other.path, other.row_group, other.image_column)
+        return same and self.kind == other.kind == "cell" and (other.row or 0) < (self.row or 0)
 
 
 def requests_of(rows: pa.Table) -> list[Request]:
@@ -64,8 +74,51 @@ def requests_of(rows: pa.Table) -> list[Request]:
     return [Request(*values) for values in zip(*columns, strict=True)]
 
 
+def fetched_portions(requests: Sequence[Request], *, max_bytes: int) -> Iterator[tuple[slice, list[Fetched]]]:
+    """Consecutive requests with each one's bytes, or why there are none; a portion has _BYTES_AT_ONCE at most, or
+    is a single larger image. A portion's list is emptied when the next one is asked for: that is what bounds memory.
+
+    Raises:  StoreError: a store failed for all that was asked of it, again and again, or refuses our credentials.
+    """
+    for run in _runs(requests):
+        members = requests[run]
+        found = _cell_portions(members, max_bytes) if _is_stream(members[0]) else _file_portions(members, max_bytes)
+        start = run.start
+        for portion in found:
+            stop = start + len(portion)
+            yield slice(start, stop), portion
+            portion.clear()
+            start = stop
+
+
+def fetch(requests: Sequence[Request], *, max_bytes: int) -> list[Fetched]:
+    """Each request's bytes, or why there are none, all at once: for a few.
+
+    Raises:  StoreError: as `fetched_portions`.
+    """
+    return [outcome for _, portion in fetched_portions(requests, max_bytes=max_bytes) for outcome in portion]
+
+
+def _runs(requests: Sequence[Request]) -> Iterator[slice]:
+    """Requests of files and ranges, as many as follow one another; cells of one row group."""
+    start = 0
+    for at in range(1, len(requests)):
+        one, two = requests[at - 1], requests[at]
+        if _is_stream(one) or _is_stream(two):
+            if two.follows(one):
+                continue
+            yield slice(start, at)
+            start = at
+    if requests:
+        yield slice(start, len(requests))
+
+
+def _is_stream(request: Request) -> bool:
+    return request.kind == "cell"
+
+
 def in_portions(requests: Sequence[Request]) -> Iterator[slice]:
-    """Consecutive requests of _BYTES_AT_ONCE at most (or a single larger one): what bounds a task's memory."""
+    """Consecutive requests of _BYTES_AT_ONCE at most by their known sizes, or a single larger one."""
     start, size = 0, 0
     for at, request in enumerate(requests):
         more = _UNKNOWN_SIZE if request.num_bytes is None else request.num_bytes
@@ -77,12 +130,62 @@ def in_portions(requests: Sequence[Request]) -> Iterator[slice]:
         yield slice(start, len(requests))
 
 
-def fetch(requests: Sequence[Request], *, max_bytes: int) -> list[Fetched]:
-    """Each request's bytes, or why there are none.
+def _file_portions(requests: Sequence[Request], max_bytes: int) -> Iterator[list[Fetched]]:
+    requests = _with_sizes(requests, max_bytes)
+    for portion in in_portions(requests):
+        yield from _larger_apart(requests[portion], max_bytes)
 
-    Raises:  StoreError: the store failed for all that was asked of it, again and again.
+
+def _larger_apart(requests: Sequence[Request], max_bytes: int) -> Iterator[list[Fetched]]:
+    """A portion's images; those that are larger than the plan says are read again, one by one."""
+    found = _fetch_together(requests, max_bytes)
+    together: list[Fetched] = []
+    for request, outcome in zip(requests, found, strict=True):
+        if isinstance(outcome, _Larger):
+            if together:
+                yield together
+            yield [data for data in _fetch_together([request], max_bytes) if not isinstance(data, _Larger)]
+            together = []
+        else:
+            together.append(outcome)
+    found.clear()
+    if together:
+        yield together
+
+
+def _with_sizes(requests: Sequence[Request], max_bytes: int) -> list[Request]:
+    """Files whose size the plan does not know, or that it says to be odd, with the size that the store tells.
+
+    A manifest may say anything; no image is refused for what a manifest says of its size.
     """
-    results: dict[int, Fetched] = {}
+    asked = [
+        at
+        for at, request in enumerate(requests)
+        if request.kind == "file" and not (request.num_bytes and 0 < request.num_bytes <= max_bytes)
+    ]
+    sized = list(requests)
+    if len(requests) == 1:
+        return [dataclasses.replace(sized[0], num_bytes=None)] if asked else sized
+    if asked:
+        with ThreadPoolExecutor(_ASKED_AT_ONCE) as threads:
+            sizes = list(threads.map(_size_of, [requests[at].path for at in asked]))
+        for at, size in zip(asked, sizes, strict=True):
+            sized[at] = dataclasses.replace(sized[at], num_bytes=size)
+    return sized
+
+
+def _size_of(path: str) -> int | None:
+    try:
+        fs, inside = fsspec.core.url_to_fs(path)
+        info = fs.info(inside)
+    except Exception:  # noqa: BLE001 -- reading tells what is wrong with it
+        return None
+    return info["size"] if info["type"] == "file" and isinstance(info.get("size"), int) else None
+
+
+def _fetch_together(requests: Sequence[Request], max_bytes: int) -> list[Fetched | _Larger]:
+    """Each request's bytes, of one alone whatever its size, of several as many as are expected."""
+    results: dict[int, Fetched | _Larger] = {}
     places: dict[tuple[str, str], list[int]] = defaultdict(list)
     for at, request in enumerate(requests):
         refusal = _refusal(request, max_bytes)
@@ -90,11 +193,25 @@ def fetch(requests: Sequence[Request], *, max_bytes: int) -> list[Fetched]:
             results[at] = refusal
         else:
             places[request.place].append(at)
-    for (kind, place), members in places.items():
-        read = {"file": _files, "range": _ranges, "cell": _cells}[kind]
-        found = _patiently(read, place, [requests[at] for at in members], max_bytes)
+    for (kind, _), members in places.items():
+        wanted = [_Wanted(requests[at], _limit(requests[at], max_bytes, alone=len(requests) == 1)) for at in members]
+        found = _patiently(_ranges if kind == "range" else _files, wanted, max_bytes)
         results.update(zip(members, found, strict=True))
     return [results[at] for at in range(len(requests))]
+
+
+def _limit(request: Request, max_bytes: int, *, alone: bool) -> int:
+    return max_bytes if alone else min(max_bytes, request.num_bytes or _UNKNOWN_SIZE)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    request: Request
+    limit: int
+
+
+class _Larger:
+    """In place of a file that is larger than what was asked of it."""
 
 
 def _refusal(request: Request, max_bytes: int) -> ImageRejected | None:
@@ -107,96 +224,87 @@ def _refusal(request: Request, max_bytes: int) -> ImageRejected | None:
     return None
 
 
-_Outcome = bytes | ImageRejected | Exception
-_Reader = Callable[[str, Sequence[Request], int], list[_Outcome]]
+_Outcome = bytes | ImageRejected | _Larger | Exception
+_Reader = Callable[[Sequence[_Wanted], int], list[_Outcome]]
 
 
-def _patiently(read: _Reader, place: str, requests: list[Request], max_bytes: int) -> list[Fetched]:
+def _patiently(read: _Reader, wanted: list[_Wanted], max_bytes: int) -> list[Fetched | _Larger]:
     """Read, and read again what failed for the store's own reasons; what still fails is quarantined, unless nothing
     could be read and the store does not answer at all.
     """
-    outcomes = read(place, requests, max_bytes)
-    for wait_s in _RETRY_AFTER_S:
+    outcomes = read(wanted, max_bytes)
+    _require_credentials(wanted, outcomes)
+    for wait_s in store_errors.RETRY_AFTER_S:
         again = [at for at, outcome in enumerate(outcomes) if _is_transient(outcome)]
         if not again:
             break
-        first = outcomes[again[0]]
-        log.warning("%d of %d reads failed (%s); again in %.0f s", len(again), len(requests), first, wait_s)
+        first = _as_fetched(outcomes[again[0]])
+        log.warning("%d of %d reads failed (%s); again in %.0f s", len(again), len(outcomes), first, wait_s)
         time.sleep(wait_s)
-        for at, outcome in zip(again, read(place, [requests[at] for at in again], max_bytes), strict=True):
+        for at, outcome in zip(again, read([wanted[at] for at in again], max_bytes), strict=True):
             outcomes[at] = outcome
+    _require_credentials(wanted, outcomes)
     if all(_is_transient(outcome) for outcome in outcomes):
-        _require_answer(requests[0].path)
+        store_errors.require_answer(wanted[0].request.path)
     return [_as_fetched(outcome) for outcome in outcomes]
 
 
 def _is_transient(outcome: _Outcome) -> bool:
-    if isinstance(outcome, bytes | ImageRejected | FileNotFoundError | PermissionError):
-        return False
-    return getattr(outcome, "errno", None) not in _OF_ONE_FILE
+    return not isinstance(outcome, bytes | ImageRejected | _Larger) and store_errors.is_transient(outcome)
 
 
-def _require_answer(path: str) -> None:
-    """Ask the store one small question.
-
-    Raises:  StoreError: it does not answer, so what failed says nothing about the images.
-    """
-    fs, inside = fsspec.core.url_to_fs(path, use_listings_cache=False)
-    try:
-        fs.info(inside)
-    except (FileNotFoundError, PermissionError):
-        return
-    except Exception as exc:  # each store's client has errors of its own
-        tries = 1 + len(_RETRY_AFTER_S)
-        raise StoreError(f"{redact(path)}: the store did not answer in {tries} tries: {exc}") from exc
+def _require_credentials(wanted: Sequence[_Wanted], outcomes: Sequence[_Outcome]) -> None:
+    for one, outcome in zip(wanted, outcomes, strict=True):
+        if not isinstance(outcome, bytes | ImageRejected | _Larger) and store_errors.is_refusal(outcome):
+            store_errors.require_credentials(one.request.path)
+            return  # an odd name; the others are asked no more
 
 
-def _as_fetched(outcome: _Outcome) -> Fetched:
-    if isinstance(outcome, bytes | ImageRejected):
+def _as_fetched(outcome: _Outcome) -> Fetched | _Larger:
+    if isinstance(outcome, bytes | ImageRejected | _Larger):
         return outcome
-    if isinstance(outcome, FileNotFoundError):
-        return ImageRejected(Reason.NOT_FOUND, "no such file (any more)")
-    if isinstance(outcome, PermissionError):
-        return ImageRejected(Reason.PERMISSION_DENIED, "not allowed to read it")
-    if "InvalidRange" in str(outcome) or "416" in str(outcome):  # a range of an empty object
-        return ImageRejected(Reason.EMPTY, "the file has no bytes")
-    return ImageRejected(Reason.READ_ERROR, f"{type(outcome).__name__}: {outcome}"[:300])
+    return ImageRejected(*store_errors.reason_of(outcome))
 
 
-def _files(protocol: str, requests: Sequence[Request], max_bytes: int) -> list[_Outcome]:
-    if protocol in ("file", "local"):
-        return [_local_file(request.path, max_bytes) for request in requests]
-    fs = fsspec.filesystem(protocol)
-    paths = [fs._strip_protocol(request.path) for request in requests]
-    # One byte more than allowed tells a file too large without reading all of it.
-    ends = [1 + (max_bytes if request.num_bytes is None else request.num_bytes) for request in requests]
-    found = fs.cat_ranges(paths, [0] * len(paths), ends, on_error="return")
-    return [_not_larger(data, max_bytes) for data in found]
+def _files(wanted: Sequence[_Wanted], max_bytes: int) -> list[_Outcome]:
+    fs, _ = fsspec.core.url_to_fs(wanted[0].request.path)
+    if isinstance(fs, LocalFileSystem):
+        return [_local_file(one.request.path, one.limit, max_bytes) for one in wanted]
+    paths = [fs._strip_protocol(one.request.path) for one in wanted]
+    # One byte more than expected tells a larger file without reading all of it.
+    found = fs.cat_ranges(paths, [0] * len(paths), [one.limit + 1 for one in wanted], on_error="return")
+    return [_within(data, one.limit, max_bytes) for data, one in zip(found, wanted, strict=True)]
 
 
-def _local_file(path: str, max_bytes: int) -> _Outcome:
+def _local_file(path: str, limit: int, max_bytes: int) -> _Outcome:
     try:
         with Path(LocalFileSystem._strip_protocol(path)).open("rb") as file:
             size = file.seek(0, 2)
             file.seek(0)
-            return _not_larger(file.read() if size <= max_bytes else size, max_bytes)
+            return _within(file.read() if size <= limit else size, limit, max_bytes)
     except (OSError, ValueError) as exc:  # ValueError: a null character in the name
         return exc if isinstance(exc, OSError) else ImageRejected(Reason.BAD_NAME, str(exc))
 
 
-def _not_larger(data: Any, max_bytes: int) -> _Outcome:
+def _within(data: Any, limit: int, max_bytes: int) -> _Outcome:
     size = data if isinstance(data, int) else len(data) if isinstance(data, bytes) else 0
-    if size > max_bytes:
-        return ImageRejected(Reason.TOO_MANY_BYTES, f"more than {max_bytes} bytes (--max-bytes)")
+    if size > limit:
+        return _too_large(max_bytes) if limit == max_bytes else _Larger()
+    if data == b"":
+        return ImageRejected(Reason.EMPTY, "the file has no bytes")
     outcome: _Outcome = data
     return outcome
 
 
-def _ranges(shard: str, requests: Sequence[Request], max_bytes: int) -> list[_Outcome]:  # noqa: ARG001
+def _too_large(max_bytes: int) -> ImageRejected:
+    return ImageRejected(Reason.TOO_MANY_BYTES, f"more than {max_bytes} bytes (--max-bytes)")
+
+
+def _ranges(wanted: Sequence[_Wanted], max_bytes: int) -> list[_Outcome]:  # noqa: ARG001
     """Pictures inside a tar: neighbours are read as one range and cut apart."""
-    fs, path = fsspec.core.url_to_fs(shard)
-    starts = [request.offset or 0 for request in requests]
-    ends = [start + (request.num_bytes or 0) for start, request in zip(starts, requests, strict=True)]
+    fs, path = fsspec.core.url_to_fs(wanted[0].request.path)
+    starts = [one.request.offset or 0 for one in wanted]
+    ends = [start + (one.request.num_bytes or 0) for start, one in zip(starts, wanted, strict=True)]
     paths, from_, to = merge_offset_ranges(
         [path] * len(starts), list(starts), list(ends), max_gap=_JOIN_GAP, max_block=_JOIN_MAX, sort=True
     )
@@ -208,7 +316,10 @@ def _cut_out(blocks: list[tuple[int, int, Any]], start: int, end: int) -> _Outco
     first, _, data = next(block for block in blocks if block[0] <= start and end <= block[1])
     if not isinstance(data, bytes):
         outcome: _Outcome = data
-        return outcome
+        beyond_the_end = store_errors.reason_of(data)[0] == Reason.EMPTY
+        return (
+            ImageRejected(Reason.TRUNCATED, "the shard ends before the picture begins") if beyond_the_end else outcome
+        )
     found = data[start - first : end - first]
     if len(found) < end - start:
         return ImageRejected(
@@ -217,40 +328,94 @@ def _cut_out(blocks: list[tuple[int, int, Any]], start: int, end: int) -> _Outco
     return found
 
 
-def _cells(shard: str, requests: Sequence[Request], max_bytes: int) -> list[_Outcome]:
-    """Cells of one image column: its row groups are streamed, nothing else of the file is read."""
-    fs, path = fsspec.core.url_to_fs(shard)
-    wanted = {request.row: at for at, request in enumerate(requests)}
-    outcomes: list[_Outcome] = [ImageRejected(Reason.NOT_FOUND, "the file has no such row (any more)")] * len(requests)
-    try:
-        with fs.open(path, "rb") as file:
-            for row, value in _column(pq.ParquetFile(file), requests):
-                if row in wanted:
-                    outcomes[wanted[row]] = _cell_bytes(value, max_bytes)
-    except OSError as exc:
-        return [exc] * len(requests)
-    except pa.ArrowException as exc:
-        return [ImageRejected(Reason.CORRUPT, f"the Parquet data cannot be read: {exc}"[:300])] * len(requests)
-    return outcomes
+def _cell_portions(requests: Sequence[Request], max_bytes: int) -> Iterator[list[Fetched]]:
+    """Cells of one row group in one stream, cut by what their bytes add up to."""
+    portion: list[Fetched] = []
+    size = 0
+    for cell in _patient_cells(requests, max_bytes):
+        more = len(cell) if isinstance(cell, bytes) else 0
+        if portion and (size + more > _BYTES_AT_ONCE or len(portion) == _IMAGES_AT_ONCE):
+            yield portion
+            portion, size = [], 0
+        portion.append(cell)
+        size += more
+    if portion:
+        yield portion
 
 
-def _column(file: pq.ParquetFile, requests: Sequence[Request]) -> Iterator[tuple[int, pa.Scalar]]:
-    column = requests[0].image_column
-    first_row = 0
-    groups = {request.row_group for request in requests}
-    for group in range(file.num_row_groups):
-        if group in groups:
-            row = first_row
-            for batch in file.iter_batches(batch_size=16, row_groups=[group], columns=[column]):
-                for value in batch.column(0):
-                    yield row, value
-                    row += 1
-        first_row += file.metadata.row_group(group).num_rows
+def _patient_cells(requests: Sequence[Request], max_bytes: int) -> Iterator[Fetched]:
+    """The cells in order. Where the store fails the stream begins again at the first cell that is missing."""
+    got = 0
+    waits = iter(store_errors.RETRY_AFTER_S)
+    while got < len(requests):
+        before = got
+        try:
+            for cell in _cells(requests[got:], max_bytes):
+                got += 1
+                yield cell
+        except Exception as exc:  # noqa: BLE001 -- each store's client has errors of its own
+            if got > before:
+                waits = iter(store_errors.RETRY_AFTER_S)
+            wait_s = _wait_or_raise(exc, waits, requests[0].path)
+            if wait_s is None:
+                yield from (_verdict(exc) for _ in requests[got:])
+                return
+            time.sleep(wait_s)
 
 
-def _cell_bytes(value: pa.Scalar, max_bytes: int) -> _Outcome:
+def _wait_or_raise(exc: Exception, waits: Iterator[float], path: str) -> float | None:
+    """How long to wait before the next try; None where waiting does not help.
+
+    Raises:  StoreError: the store does not answer, or refuses our credentials.
+    """
+    if store_errors.is_refusal(exc):
+        store_errors.require_credentials(path)
+    if not store_errors.is_transient(exc):
+        return None
+    wait_s = next(waits, None)
+    if wait_s is None:
+        store_errors.require_answer(path)
+    else:
+        log.warning("reading a shard failed (%s); again in %.0f s", store_errors.describe(exc), wait_s)
+    return wait_s
+
+
+def _verdict(exc: Exception) -> ImageRejected:
+    if isinstance(exc, FormatError):
+        return ImageRejected(Reason.CORRUPT, f"the Parquet data cannot be read: {exc}"[:300])
+    return ImageRejected(*store_errors.reason_of(exc))
+
+
+def _cells(requests: Sequence[Request], max_bytes: int) -> Iterator[Fetched]:
+    """Cells of one image column: its row group is streamed to the last that is wanted, nothing else is read."""
+    fs, path = fsspec.core.url_to_fs(requests[0].path)
+    with store_errors.opened(fs, path, block_size=_COLUMN_BLOCK) as file:
+        cells = _column(pq.ParquetFile(file, buffer_size=_COLUMN_BUFFER, pre_buffer=False), requests[0])
+        for request in requests:
+            value = next((value for row, value in cells if row == request.row), None)
+            if value is None:
+                yield ImageRejected(Reason.NOT_FOUND, "the file has no such row (any more)")
+            else:
+                yield _cell_bytes(value, max_bytes)
+
+
+def _column(file: pq.ParquetFile, request: Request) -> Iterator[tuple[int, pa.Scalar]]:
+    group = request.row_group
+    if group is None or group >= file.num_row_groups or request.image_column not in file.schema_arrow.names:
+        return
+    row = sum(file.metadata.row_group(before).num_rows for before in range(group))
+    for batch in file.iter_batches(batch_size=1, row_groups=[group], columns=[request.image_column]):
+        for value in batch.column(0):
+            yield row, value
+            row += 1
+
+
+def _cell_bytes(value: pa.Scalar, max_bytes: int) -> Fetched:
     if isinstance(value, pa.StructScalar) and value.is_valid:
         value = value["bytes"]
     if not value.is_valid:
         return ImageRejected(Reason.EMPTY, "the cell is null")
-    return _not_larger(value.as_py(), max_bytes)
+    data = value.as_buffer()
+    if data.size > max_bytes:
+        return _too_large(max_bytes)
+    return data.to_pybytes() if data.size else ImageRejected(Reason.EMPTY, "the cell has no bytes")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -14,16 +13,29 @@ import ray.data
 import torch
 from ray.data import ActorPoolStrategy
 
+import cops
+from cops.errors import CopsError
+from cops.model import UNTRAINED
 from pipeline import commit
-from pipeline.attempt import Plan, Remaining, check_identity, find_or_make_plan, identity, remaining, remove_strays
-from pipeline.claim import require_claim, take_claim
+from pipeline.attempt import (
+    Plan,
+    Remaining,
+    check_identity,
+    find_or_make_plan,
+    has_plan,
+    identity,
+    remaining,
+    to_commit,
+)
+from pipeline.claim import Claim, take_claim
 from pipeline.config import ScoreConfig
 from pipeline.decode_stage import ReadAndDecode
-from pipeline.errors import ClaimError, RunError
+from pipeline.errors import ClaimError, InputError
 from pipeline.execution import TASKS_AHEAD, Execution, connect, plan_execution
+from pipeline.failures import as_run_errors, is_of_the_world
 from pipeline.layout import TABLES, RunLayout
 from pipeline.localize import Localize
-from pipeline.model import ModelCard, SharedModel, builder, card_of, read_model, share
+from pipeline.model import ModelCard, builder, card_of, read_model, share
 from pipeline.progress import Progress
 from pipeline.runs import read_record
 from pipeline.schema import RUN_FORMAT
@@ -34,11 +46,19 @@ from pipeline.top import TopImage, read_top
 from pipeline.worklist import Worklist, rows_per_part
 from pipeline.write import PartWriter, rows_in_parts
 
-# A decode task in the worst case: 64 MB of encoded images, one of them as 300 MB of RGB, 128 MB of results. Ray starts
-# no more of them than fit the node; and stages of unlike needs it does not fuse, so the model's actors never decode.
-_DECODE_MEMORY = 512 * 2**20
-
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a run is asked to do, with its model and thresholds read."""
+
+    config: ScoreConfig
+    layout: RunLayout
+    model: cops.Checkpoint
+    card: ModelCard
+    thresholds: Thresholds
+    identity: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,57 +80,43 @@ def score(config: ScoreConfig, *, top: int = 0, execution: Execution | None = No
     Raises:  InputError: the request cannot be met as it stands.   CheckpointError: the model cannot be used.
              RunError: the run was not committed; the same command may be given again.
     """
-    layout = RunLayout.at(config.output, config.run_id)
-    checkpoint = read_model(config)
-    card = card_of(checkpoint, config)
-    thresholds = choose_thresholds(config, card)
-    this_run = identity(config, card, thresholds)
-    if complete := _complete(layout, this_run, card):
-        return complete
-    connect()
-    execution = execution or plan_execution(config)
-    with take_claim(layout) as claim:
-        if complete := _complete(
-            layout, this_run, card
-        ):  # another process may have finished while we watched its claim
+    way_on = f"What is scored is kept; give the same command with --run-id {config.run_id} to go on"
+    with as_run_errors(way_on):
+        job = prepare(config)
+        if complete := _complete(job):
             return complete
-        began, started_at = time.monotonic(), _now()
-        plan = find_or_make_plan(config, layout, card, this_run)
-        work = remaining(layout, plan, claim.number)
-        log.info("%s", plan_line(plan, work, execution))
-        images_per_s = 0.0
-        if len(work.worklist):
-            model = share(checkpoint, card)
-            flow = images_flow(work.worklist, model, plan, config, execution, thresholds)
-            sink = PartWriter(
-                layout,
-                attempt=claim.number,
-                model_id=card.model_id,
-                metadata=plan.metadata,
-                rows_per_part=rows_per_part(work.worklist.rows),
-            )
-            images_per_s = _write_out(flow, sink, plan, work, execution)
-        claim.check()
-        remove_strays(layout, work.parts, claim.number)
-        record = _commit(
-            layout, this_run, card, plan, attempts=claim.number, started_at=started_at,
-            wall_s=time.monotonic() - began, images_per_s=images_per_s,
-        )  # fmt: skip
-        highest = read_top(layout, plan.files, config.decode, top)  # while the plan still says where pictures lie
-        remove_tree(layout.root.fs, layout.work_dir)
-    return RunResult(record=record, layout=layout, card=card, was_complete=False, top=highest)
+        connect()
+        execution = execution or plan_execution(config)
+        try:
+            with take_claim(job.layout) as claim:
+                # Another process may have finished while we watched its claim.
+                result = _complete(job) or _attempt(job, claim, execution, top)
+        except InputError:
+            if not has_plan(job.layout):  # nothing was begun: nothing is left
+                remove_tree(job.layout.root.fs, job.layout.work_dir)
+            raise
+        remove_tree(job.layout.root.fs, job.layout.work_dir)  # now that nobody renews the claim in it
+        return result
 
 
-def images_flow(
-    worklist: Worklist,
-    model: SharedModel,
-    plan: Plan,
-    config: ScoreConfig,
-    execution: Execution,
-    thresholds: Thresholds,
-) -> ray.data.Dataset:
+def prepare(config: ScoreConfig) -> Job:
+    """Raises:  InputError, CheckpointError: the model or the thresholds cannot be used."""
+    model = read_model(config)
+    card = card_of(model, config)
+    thresholds = choose_thresholds(config, card)
+    return Job(
+        config=config,
+        layout=RunLayout.at(config.output, config.run_id),
+        model=model,
+        card=card,
+        thresholds=thresholds,
+        identity=identity(config, card, thresholds),
+    )
+
+
+def images_flow(job: Job, worklist: Worklist, plan: Plan, execution: Execution) -> ray.data.Dataset:
     """One image's way, up to the writer. Every stage may run twice with the same result."""
-    card, metadata, batch = model.card, plan.metadata, execution.batch_size
+    config, card, metadata, batch = job.config, job.card, plan.metadata, execution.batch_size
     read_and_decode = ReadAndDecode(
         worklist=worklist, output=config.output, side=card.image_size, rules=config.decode, metadata=metadata
     )
@@ -124,14 +130,16 @@ def images_flow(
     pool = ActorPoolStrategy(
         min_size=execution.min_actors, max_size=execution.max_actors, max_tasks_in_flight_per_actor=TASKS_AHEAD
     )
-    localize = Localize(thresholds=thresholds, image_size=card.image_size, sigma_px=card.sigma_px, metadata=metadata)
+    localize = Localize(
+        thresholds=job.thresholds, image_size=card.image_size, sigma_px=card.sigma_px, metadata=metadata
+    )
     return (
         ray.data.range(len(worklist), override_num_blocks=len(worklist))
         .map_batches(
             read_and_decode,
             batch_size=None,
             batch_format="pyarrow",
-            memory=_DECODE_MEMORY,
+            memory=execution.decode_memory,
             num_cpus=execution.decode_cpus,
         )
         .map_batches(
@@ -141,10 +149,16 @@ def images_flow(
             compute=pool,
             num_gpus=execution.num_gpus,
             num_cpus=execution.num_cpus,
-            fn_constructor_args=(builder(model, execution.device, execution.threads),),
+            fn_constructor_args=(builder(share(job.model, card), execution.device, execution.threads),),
             fn_constructor_kwargs=scorer,
         )
-        .map_batches(localize, batch_size=None, batch_format="pyarrow", num_cpus=execution.tail_cpus)
+        .map_batches(
+            localize,
+            batch_size=None,
+            batch_format="pyarrow",
+            memory=execution.localize_memory,
+            num_cpus=execution.tail_cpus,
+        )
     )
 
 
@@ -163,24 +177,54 @@ def plan_line(plan: Plan, work: Remaining, execution: Execution) -> str:
     return f"{plan.summary.planned:,} images planned{beside}; {actors} model actors on {execution.device}"
 
 
-def _write_out(flow: ray.data.Dataset, sink: PartWriter, plan: Plan, work: Remaining, execution: Execution) -> float:
+def _attempt(job: Job, claim: Claim, execution: Execution, top: int) -> RunResult:
+    """Plan, score what is left, commit. Raises as `score` does."""
+    layout, began, started_at = job.layout, time.monotonic(), _now()
+    plan = find_or_make_plan(job.config, layout, job.card, job.identity)
+    work = remaining(layout, plan, claim.number)
+    log.info("%s", plan_line(plan, work, execution))
+    images_per_s = _write_out(job, plan, work, execution, claim) if len(work.worklist) else 0.0
+    claim.check()
+    parts = to_commit(layout, work.parts, claim.number)
+    commit.verify(layout, plan.files, parts)
+    record = _record(job, plan, execution, commit.data_files(layout, parts)) | {
+        "attempts": claim.number,
+        "started_at": started_at,
+        "committed_at": _now(),
+        "images_per_s": round(images_per_s, 3),
+    }
+    record["seconds"]["wall"] = round(time.monotonic() - began, 3)  # of this attempt
+    claim.check()
+    try:
+        layout.write_json(layout.commit_path, record, once=True)
+    except FileExistsError as exc:
+        raise ClaimError(f"run {layout.run_id!r} was committed by another process at this moment") from exc
+    highest = _highest(job, plan, parts["scores"], top)
+    return RunResult(record=record, layout=layout, card=job.card, was_complete=False, top=highest)
+
+
+def _write_out(job: Job, plan: Plan, work: Remaining, execution: Execution, claim: Claim) -> float:
     """Let the flow run into its parts, counting them as they appear; images per second.
 
     Raises:  ClaimError: another process took the run over.   RunError: Ray or the store failed; what was written stays,
              and the same command goes on from there.
     """
-    began = time.monotonic()
-    with Progress(total=plan.summary.planned, done=work.done, count=partial(_new_images, sink.layout, work)):
+    began, rows = time.monotonic(), work.worklist.rows
+    sink = PartWriter(
+        job.layout,
+        attempt=claim.number,
+        model_id=job.card.model_id,
+        metadata=plan.metadata,
+        rows_per_part=rows_per_part(rows),
+    )
+    flow = images_flow(job, work.worklist, plan, execution)
+    with Progress(total=plan.summary.planned, done=work.done, count=partial(_new_images, job.layout, work)):
         try:
             flow.write_datasink(sink, ray_remote_args={"num_cpus": execution.tail_cpus})
-        except (ray.exceptions.RayError, OSError) as exc:
-            log.debug("%s", exc)
-            require_claim(sink.layout, sink.attempt)
-            raise RunError(
-                f"the run stopped: {innermost(exc)}. What is scored is kept; give the same command with "
-                f"--run-id {sink.layout.run_id} to go on"
-            ) from exc
-    return work.worklist.rows / (time.monotonic() - began)
+        except (ray.exceptions.RayError, OSError):
+            claim.check()  # where another process took the run over, that is what to say
+            raise
+    return rows / (time.monotonic() - began)
 
 
 def _new_images(layout: RunLayout, work: Remaining) -> tuple[int, int]:
@@ -189,60 +233,45 @@ def _new_images(layout: RunLayout, work: Remaining) -> tuple[int, int]:
     return rows_in_parts([*scores, *bad]), len(bad)
 
 
-def innermost(error: BaseException) -> str:
-    """The first cause, in one line. Ray sends errors home as text: a traceback for each, the cause's own first."""
-    first = str(error).partition("The above exception was the direct cause")[0]
-    return first.strip().rpartition("\n")[2].strip()
-
-
-def _complete(layout: RunLayout, this_run: Mapping[str, Any], card: ModelCard) -> RunResult | None:
-    record = read_record(layout)
+def _complete(job: Job) -> RunResult | None:
+    record = read_record(job.layout)
     if record is None:
         return None
-    check_identity(record["config"], this_run, layout.run_id)
-    return RunResult(record=record, layout=layout, card=card, was_complete=True)
+    check_identity(record["config"], job.identity, job.layout.run_id)
+    return RunResult(record=record, layout=job.layout, card=job.card, was_complete=True)
 
 
-def _commit(
-    layout: RunLayout,
-    this_run: Mapping[str, Any],
-    card: ModelCard,
-    plan: Plan,
-    *,
-    attempts: int,
-    started_at: str,
-    wall_s: float,
-    images_per_s: float,
-) -> dict[str, Any]:
-    """Raises:  RunError: the tables do not hold the plan.   ClaimError: another process committed first."""
-    commit.verify(layout, plan.files)
-    files = commit.data_files(layout)
-    counts = commit.counts_of(files)
-    record = {
+def _record(job: Job, plan: Plan, execution: Execution, files: list[commit.DataFile]) -> dict[str, Any]:
+    """What a run says of itself, but for its times."""
+    card, summary = job.card, plan.summary
+    skipped = {"skipped": summary.skipped, "duplicates": summary.duplicates, "unmatched": summary.unmatched}
+    return {
         "format": RUN_FORMAT,
         "status": "complete",
-        "run_id": layout.run_id,
-        "started_at": started_at,
-        "committed_at": _now(),
-        "attempts": attempts,
-        "config": dict(this_run),
+        "run_id": job.layout.run_id,
+        "config": job.identity,
+        "execution": asdict(execution) | {"max_error_fraction": job.config.max_error_fraction},
         "model_id": card.model_id,
         "model": {"name": card.name, "trained": card.trained, "provenance": card.provenance},
         "warnings": warnings_of(card),
         "versions": commit.versions(),
         "git_commit": commit.git_commit(),
-        "counts": {"planned": plan.summary.planned, **counts, "skipped": plan.summary.skipped}
-        | {"duplicates": plan.summary.duplicates},
-        "ignored_files": plan.summary.ignored,
-        "seconds": commit.seconds_of(files) | {"wall": round(wall_s, 3)},
-        "images_per_s": round(images_per_s, 3),
+        "counts": {"planned": summary.planned, **commit.counts_of(files), **skipped},
+        "ignored_files": summary.ignored,
+        "seconds": commit.seconds_of(files),
         "files": commit.file_records(files),
     }
+
+
+def _highest(job: Job, plan: Plan, parts: list[str], count: int) -> list[TopImage]:
+    """The highest scores, while the plan still says where the pictures lie. The run is committed whatever happens."""
     try:
-        layout.write_json(layout.commit_path, record, once=True)
-    except FileExistsError as exc:
-        raise ClaimError(f"run {layout.run_id!r} was committed by another process at this moment") from exc
-    return record
+        return read_top(job.layout.root, parts, plan.files, job.config.decode, count)
+    except Exception as exc:
+        if not (isinstance(exc, CopsError) or is_of_the_world(exc)):
+            raise
+        log.warning("the run is committed, but its highest scores could not be shown: %s", exc)
+        return []
 
 
 def warnings_of(card: ModelCard) -> list[str]:
@@ -251,9 +280,3 @@ def warnings_of(card: ModelCard) -> list[str]:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-
-
-UNTRAINED = (
-    "The model is untrained: its weights are random. Scores and masks show that the pipeline runs; "
-    "they say nothing about the pictures."
-)

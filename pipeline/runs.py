@@ -80,4 +80,8 @@ def _dataset(layout: RunLayout, record: dict[str, Any], table: Table, schema: pa
     paths = files_of(record, layout, table)
     if not paths:
         return ds.dataset(schema.empty_table())
-    return ds.dataset(paths, format="parquet", filesystem=layout.root.arrow_fs)
+    options = {"format": "parquet", "filesystem": layout.root.arrow_fs}
+    if table == "scores":  # they have columns of their own
+        return ds.dataset(paths, **options)
+    folders = ds.partitioning(pa.schema([schema.field("run_id")]), flavor="hive")
+    return ds.dataset(paths, schema, partitioning=folders, partition_base_dir=layout.root.join(table), **options)

@@ -56,7 +56,7 @@ QUARANTINE = pa.schema(
         ("message", pa.string()),
         ("num_bytes", pa.int64()),
         ("content_hash", pa.string()),
-        ("run_id", pa.string()),
+        ("run_id", pa.string()),  # the folder's, run_id=…; not written into the files, or pandas would see it twice
         ("at", pa.timestamp("us", tz="UTC")),
     ]
 )
@@ -83,7 +83,14 @@ PLAN = pa.schema(
     ]
 )
 
-RESERVED = frozenset(SCORES.names) | frozenset(QUARANTINE.names) | frozenset(PLAN.names) | {"pixels", "run_id"}
+QUARANTINE_FILE = QUARANTINE.remove(QUARANTINE.get_field_index("run_id"))
+# What a run's own columns may not be called, in any case: SQL does not tell upper from lower.
+RESERVED = (
+    frozenset(SCORES.names)
+    | frozenset(QUARANTINE.names)
+    | frozenset(PLAN.names)
+    | {"pixels", "read_s", "decode_s", "score_s", "localize_s", "nth", "known_hashes"}
+)
 
 
 class Stage(enum.StrEnum):

@@ -26,9 +26,12 @@ IMAGE_PROTOCOLS = frozenset(
 # abfs://container@account is no password either.
 _USER_INFO = re.compile(r"(?<!abfs://)(?<!abfss://)(?<!az://)(?<=://)(?!arn:)(?:[^/@]*|[^/@:]*:(?!\d+/)[^@]*)@")
 _WEB_QUERY = re.compile(r"(?<=[^?])\?[^#]*")
-_QUERY = re.compile(r"(?<=[^?])\?[^#?=]*=[^#]*")  # name=value; a key in a store may hold a plain question mark
 # The parameters of signed URLs: S3 (versions 4 and 2), Google, CloudFront; and of Azure's shared access signatures.
 _SIGNING = re.compile(r"(?i)(X-Amz-|X-Goog-|(AWSAccessKeyId|GoogleAccessId|Signature|Expires|Policy|Key-Pair-Id)$)")
+# A key in a store may hold any question mark; only what is signed like a web address is none of the name.
+_SIGNED = re.compile(
+    r"(?i)(?<=[^?])\?(?=(?:[^#]*&)?(?:X-Amz-|X-Goog-|AWSAccessKeyId=|GoogleAccessId=|Signature=|sig=))[^#]*"
+)
 _AZURE = re.compile(r"sv|st|se|sr|sp|sig|sip|spr|ss|srt|sdd|skoid|sktid|skt|ske|sks|skv|saoid|suoid|scid")
 
 
@@ -43,7 +46,8 @@ class Root:
         return "/".join([self.path.rstrip("/"), *names])
 
     def uri(self, path: str | None = None) -> str:
-        return public_uri(self.fs, self.path if path is None else path)
+        """How tables and messages name a file, or this place itself."""
+        return redact(public_uri(self.fs, self.path)) if path is None else public_uri(self.fs, path)
 
     @property
     def is_local(self) -> bool:
@@ -61,23 +65,35 @@ def open_root(uri: str) -> Root:
 
     Raises:  InputError: a protocol that fsspec does not know or whose package is missing, or credentials in the URI.
     """
-    if has_credentials(uri):
-        raise InputError(
-            f"{redact(uri)} carries credentials. Give them by the store's own environment variables "
-            "or fsspec's configuration, never in a URI: URIs are written into tables."
-        )
+    refuse_credentials(uri)
     try:
         # Listings change while a run goes on (we write them), so they are never cached.
         fs, path = fsspec.core.url_to_fs(uri, use_listings_cache=False)
     except ImportError as exc:
-        raise InputError(
-            f"{redact(uri)}: {exc}. Install the matching extra: pip install 'cops-inspection[s3]'"
-        ) from exc
+        raise InputError(f"{redact(uri)}: {missing_package(uri)}") from exc
     except ValueError as exc:
         raise InputError(
             f"{redact(uri)}: expected a local path or an fsspec URI such as s3://bucket/key; {exc}"
         ) from exc
     return Root(fs, path)
+
+
+def missing_package(uri: str) -> str:
+    """What to install for a URI whose protocol's package is not there."""
+    protocol = uri.partition("://")[0].lower()
+    if protocol in ("http", "https"):
+        return "web addresses need a package: pip install aiohttp"
+    extra = "gcs" if protocol in ("gs", "gcs") else "azure" if protocol in ("abfs", "abfss", "az") else "s3"
+    return f"{protocol}:// needs a package: pip install 'cops-inspection[{extra}]'"
+
+
+def refuse_credentials(uri: str) -> None:
+    """Raises:  InputError: a user or password stands in the URI."""
+    if has_credentials(uri):
+        raise InputError(
+            f"{redact(uri)} carries credentials. Give them by the store's own environment variables "
+            "or fsspec's configuration, never in a URI: URIs are written into tables."
+        )
 
 
 def has_credentials(uri: str) -> bool:
@@ -89,8 +105,13 @@ def redact(uri: str) -> str:
     """The URI without user, password and query (a signature): what may be printed and stored."""
     if "://" not in uri:
         return uri
-    query = _WEB_QUERY if "http" in uri.partition("://")[0] else _QUERY
-    return query.sub("", _USER_INFO.sub("", uri))
+    query = _WEB_QUERY if "http" in uri.partition("://")[0].lower() else _SIGNED
+    return query.sub("", without_user_info(uri))
+
+
+def without_user_info(text: str) -> str:
+    """A URI, or a text with one in it, without user and password."""
+    return _USER_INFO.sub("", text)
 
 
 def identifying_query(uri: str) -> str:
@@ -107,32 +128,14 @@ def identifying_query(uri: str) -> str:
 
 
 def public_uri(fs: Any, path: str) -> str:
-    """How tables name a file: the plain absolute path on this machine, the full URI in a store."""
-    return path if isinstance(fs, LocalFileSystem) else redact(str(fs.unstrip_protocol(path)))
+    """How tables name a file: the plain absolute path on this machine, the full URI in a store.
 
-
-def walk_files(root: Root) -> Iterator[tuple[str, int | None]]:
-    """Every file under a folder or prefix as (path, bytes), folder by folder, names sorted; no list of all.
-
-    Folders that are symbolic links are not followed (a link may lead round in a circle or list a picture twice).
+    A key is named whole, whatever question marks are in it; only web addresses have queries.
     """
-    if root.is_local:
-        yield from _walk_local(root.path)
-        return
-    for _, _, files in root.fs.walk(root.path, detail=True):
-        for info in sorted(files.values(), key=lambda info: str(info["name"])):
-            if info["name"].rstrip("/") != root.path.rstrip("/") or info["type"] == "file":
-                yield info["name"], info.get("size")
-
-
-def _walk_local(folder: str) -> Iterator[tuple[str, int | None]]:
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk_local(entry.path)
-        elif entry.is_file():
-            yield entry.path, entry.stat().st_size
+    if isinstance(fs, LocalFileSystem):
+        return path
+    uri = str(fs.unstrip_protocol(path))
+    return redact(uri) if uri.lower().startswith("http") else without_user_info(uri)
 
 
 def write_atomic(fs: Any, path: str, data: bytes) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.config import ScoreConfig
 from pipeline.estimate import estimate
 from pipeline.progress import duration
-from pipeline.run import UNTRAINED, RunResult, score
+from pipeline.run import RunResult, score, warnings_of
 from pipeline.storage import write_atomic
 from pipeline.top import contact_sheet, top_table
 
@@ -57,8 +57,10 @@ def dry_run(config: ScoreConfig) -> str:
         f"  model      {card.name}, {card.model_id}, {card.image_size} px, {card.precision}",
         f"  actors     {where}",
     ]
+    if config.incremental:
+        lines += ["  skipped    not looked up: images that earlier runs scored will be left out"]
     lines += [f"  output     {config.output}  (run {config.run_id})", f"  time       {_time(found.total_s)}"]
-    lines += [] if card.trained else [f"\nWARNING: {UNTRAINED}"]
+    lines += [f"\nWARNING: {warning}" for warning in warnings_of(card)]
     return "\n".join(lines)
 
 
@@ -82,6 +84,7 @@ def _counts(record: dict[str, Any]) -> list[str]:
     lines += [f"  quarantined {counts['quarantined']:>12,}"]
     lines += [f"  skipped     {counts['skipped']:>12,}  (scored by an earlier run)"] if counts["skipped"] else []
     lines += [f"  duplicates  {counts['duplicates']:>12,}  (named twice, planned once)"] if counts["duplicates"] else []
+    lines += [f"  unmatched   {counts['unmatched']:>12,}  (no --path-fields found)"] if counts["unmatched"] else []
     ignored = record["ignored_files"]
     if ignored:
         kinds = ", ".join(f"{count:,} {ending}" for ending, count in sorted(ignored.items()))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,8 +35,9 @@ class Thresholds:
         return self.by_category.get(category, self.pooled) if category is not None else self.pooled
 
     @property
-    def any_pixel(self) -> bool:
-        return any(threshold.pixel is not None for threshold in (self.pooled, *self.by_category.values()))
+    def digest(self) -> str:
+        """Changes with every threshold: a table may be written anew under its old name."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
 
 
 def read_thresholds(uri: str, model_id: str) -> Thresholds:

@@ -14,17 +14,18 @@ from cops.maps import anomaly_map
 from cops.overlay import heat_overlay, with_colour_bar
 from pipeline import ledger
 from pipeline.decode import DecodeRules, ImageRejected, decode_image
-from pipeline.layout import RunLayout
 from pipeline.masks import patch_grid
 from pipeline.model import ModelCard
 from pipeline.read import Request, fetch, requests_of
+from pipeline.storage import Root
 
 _CELL_PX, _GAP_PX, _LINE_PX = 224, 12, 18
 _LETTERS = 30  # of a caption's line, at this cell width
 _COLUMNS = 4
 _OUTLINE_SHARE = 0.5  # of the scale's top: what is outlined where the run has no pixel threshold
 
-_TOP = "SELECT * FROM scores ORDER BY pred_score DESC, image_id LIMIT {count}"
+_HIGHEST = "SELECT image_id, __filename AS file FROM highest ORDER BY pred_score DESC, image_id LIMIT {count}"
+_ROWS = "SELECT scores.* FROM scores SEMI JOIN top USING (image_id) ORDER BY pred_score DESC, image_id"
 _PLANNED = "SELECT * FROM plan WHERE image_id IN (SELECT image_id FROM top)"
 
 
@@ -36,14 +37,19 @@ class TopImage:
     thumbnail: Image.Image | None
 
 
-def read_top(layout: RunLayout, plan_files: Sequence[str], rules: DecodeRules, count: int) -> list[TopImage]:
-    """The `count` highest scores of a run that is just committed, with their pictures."""
-    parts = layout.parts("scores")
+def read_top(
+    root: Root, parts: Sequence[str], plan_files: Sequence[str], rules: DecodeRules, count: int
+) -> list[TopImage]:
+    """The `count` highest scores in the parts of a scores table, with their pictures."""
     if not parts or not count:
         return []
-    with ledger.tables(layout.root, scores=parts, plan=list(plan_files)) as sql:
-        rows = sql.sql(_TOP.format(count=int(count))).to_arrow_table()
-        sql.register("top", rows.select(["image_id"]))
+    highest = ledger.with_files(root, parts, "image_id", "pred_score")
+    with ledger.tables(root, highest=highest) as sql:
+        found = sql.sql(_HIGHEST.format(count=int(count))).to_arrow_table()
+    few = sorted(set(found["file"].to_pylist()))  # only these are read whole
+    top = found.select(["image_id"])
+    with ledger.tables(root, scores=few, plan=list(plan_files), top=top) as sql:
+        rows = sql.sql(_ROWS).to_arrow_table()
         planned = sql.sql(_PLANNED).to_arrow_table()
     requests = dict(zip(planned["image_id"].to_pylist(), requests_of(planned), strict=True))
     return [TopImage(row, _thumbnail(requests[row["image_id"]], rules)) for row in rows.to_pylist()]

@@ -20,7 +20,7 @@ from ray.data import Datasink
 
 from pipeline.claim import require_claim
 from pipeline.layout import RunLayout, Table
-from pipeline.schema import QUARANTINE, SCORES, with_metadata
+from pipeline.schema import QUARANTINE_FILE, SCORES, with_metadata
 from pipeline.storage import write_atomic
 
 STAGES = ("read_s", "decode_s", "score_s", "localize_s")
@@ -84,9 +84,8 @@ class PartWriter(Datasink[Receipt]):
 
     def _quarantine_table(self, rows: pa.Table) -> pa.Table:
         now = datetime.datetime.now(datetime.UTC)
-        rows = rows.append_column("run_id", pa.array([self.layout.run_id] * len(rows), pa.string()))
-        rows = rows.append_column("at", pa.array([now] * len(rows), QUARANTINE.field("at").type))
-        return _with_totals(rows, QUARANTINE)
+        rows = rows.append_column("at", pa.array([now] * len(rows), QUARANTINE_FILE.field("at").type))
+        return _with_totals(rows, QUARANTINE_FILE)
 
     def _write(self, table: Table, name: str, rows: pa.Table) -> None:
         path = self.layout.part_path(table, name)

@@ -14,14 +14,25 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import fsspec
-import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.errors import InputError
+from cops.errors import CopsError
+from pipeline.errors import InputError, StoreError
 from pipeline.schema import Reason
-from pipeline.sources.items import Bad, PlanItem
-from pipeline.storage import IMAGE_PROTOCOLS, Root, has_credentials, identifying_query, public_uri, redact
+from pipeline.sources.items import Bad, PlanItem, python_rows
+from pipeline.storage import (
+    IMAGE_PROTOCOLS,
+    Root,
+    has_credentials,
+    identifying_query,
+    missing_package,
+    public_uri,
+    redact,
+)
+from pipeline.store_errors import FormatError, describe, is_refusal, is_transient, opened
+
+_NAMES = {".parquet": "Parquet", ".csv": "CSV", ".jsonl": "JSON-lines"}
 
 Row = dict[str, Any] | Bad
 
@@ -31,11 +42,25 @@ def manifest_items(root: Root, path: str, *, wanted_fields: Sequence[str]) -> It
 
     Relative URIs are relative to the manifest.
 
-    Raises:  InputError: the manifest itself cannot be read, or has no `uri` column.
+    Raises:  InputError: the manifest itself cannot be read, or has no `uri` column.   StoreError: the store failed.
     """
     manifest_uri = root.uri(path)
     kind = PurePosixPath(path).suffix.lower()
-    with root.fs.open(path, "rb") as file:
+    try:
+        yield from _opened_items(root, path, manifest_uri, kind, wanted_fields)
+    except CopsError:
+        raise
+    except FormatError as exc:
+        raise InputError(f"{manifest_uri}: expected a {_NAMES[kind]} manifest; {exc}") from exc
+    except Exception as exc:  # noqa: BLE001 -- each store's client has errors of its own, signatures in their texts
+        error = StoreError if is_transient(exc) or is_refusal(exc) else InputError
+        raise error(f"{manifest_uri}: the manifest cannot be read: {describe(exc)}") from None
+
+
+def _opened_items(
+    root: Root, path: str, manifest_uri: str, kind: str, wanted_fields: Sequence[str]
+) -> Iterator[PlanItem]:
+    with opened(root.fs, path) as file:
         if kind == ".parquet":
             rows = _parquet_rows(file, manifest_uri, wanted_fields)
         elif kind == ".csv":
@@ -48,6 +73,9 @@ def manifest_items(root: Root, path: str, *, wanted_fields: Sequence[str]) -> It
             yield PlanItem(image_uri=place, bad=row) if isinstance(row, Bad) else resolve.item(row, place)
 
 
+_BY_HOST = ("abfs", "abfss", "az")  # the account stands in the URI, and the filesystem is its
+
+
 class _Resolver:
     """From a row's `uri` to the file that it names."""
 
@@ -57,6 +85,15 @@ class _Resolver:
         self.filesystems: dict[str, Any] = {}
 
     def item(self, row: dict[str, Any], place: str) -> PlanItem:
+        try:
+            return self._item(row, place)
+        except ImportError:
+            message = missing_package(row["uri"])
+        except ValueError as exc:
+            message = describe(exc)
+        return PlanItem(image_uri=redact(row["uri"]), unique=place, bad=Bad(reason=Reason.BAD_URI, message=message))
+
+    def _item(self, row: dict[str, Any], place: str) -> PlanItem:
         uri = row.get("uri")
         if not isinstance(uri, str) or not uri.strip():
             return PlanItem(image_uri=place, bad=Bad(reason=Reason.BAD_URI, message="the row has no uri"))
@@ -65,23 +102,24 @@ class _Resolver:
             message = f"expected a path or a URI of {', '.join(sorted(IMAGE_PROTOCOLS))} without credentials"
             return PlanItem(image_uri=redact(uri), unique=place, bad=Bad(reason=Reason.BAD_URI, message=message))
         fs, path = self._place(uri, protocol)
-        public = public_uri(fs, path)
-        num_bytes = row.get("num_bytes")
+        whole = public_uri(fs, path)
+        public = redact(whole)
         return PlanItem(
             image_uri=public,
             path=path if fs is self.root.fs and self.root.is_local else uri if protocol else self._absolute(path),
             relative=public.partition("://")[2] or public.lstrip("/"),
-            unique=identifying_query(uri),
-            num_bytes=num_bytes if isinstance(num_bytes, int) else None,
+            unique=identifying_query(uri) if public == whole else whole,
+            num_bytes=_size(row.get("num_bytes")),
             fields=row,
         )
 
     def _place(self, uri: str, protocol: str | None) -> tuple[Any, str]:
         if protocol is None:
             return self.root.fs, posixpath.normpath(posixpath.join(self.folder, uri))
-        if protocol not in self.filesystems:
-            self.filesystems[protocol] = fsspec.core.url_to_fs(uri)[0]
-        fs = self.filesystems[protocol]
+        place = uri[: len(uri) - len(uri.partition("://")[2].partition("/")[2])] if protocol in _BY_HOST else protocol
+        if place not in self.filesystems:
+            self.filesystems[place] = fsspec.core.url_to_fs(uri)[0]
+        fs = self.filesystems[place]
         path = fs._strip_protocol(uri)
         return fs, posixpath.normpath(path) if isinstance(fs, LocalFileSystem) else path
 
@@ -89,15 +127,18 @@ class _Resolver:
         return path if self.root.is_local else str(self.root.fs.unstrip_protocol(path))
 
 
+def _size(value: Any) -> int | None:
+    """A row's `num_bytes`, where it can be one."""
+    is_size = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+    return value if is_size else None
+
+
 def _parquet_rows(file: Any, uri: str, wanted_fields: Sequence[str]) -> Iterator[Row]:
-    try:
-        table = pq.ParquetFile(file)
-    except (pa.ArrowInvalid, OSError) as exc:
-        raise InputError(f"{uri}: expected a Parquet manifest; {exc}") from exc
+    table = pq.ParquetFile(file)
     _check_columns(table.schema_arrow.names, uri)
     columns = [name for name in dict.fromkeys(("uri", "num_bytes", *wanted_fields)) if name in table.schema_arrow.names]
     for batch in table.iter_batches(batch_size=8192, columns=columns):
-        yield from batch.to_pylist()
+        yield from python_rows(batch)
 
 
 def _csv_rows(file: Any, uri: str) -> Iterator[Row]:

@@ -8,21 +8,32 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cops.errors import CopsError
 from pipeline.errors import InputError
 from pipeline.schema import Reason
-from pipeline.sources.items import Bad, PlanItem
+from pipeline.sources.items import Bad, PlanItem, index_patiently, python_rows
 from pipeline.storage import Root, open_root
+from pipeline.store_errors import opened, with_patience
 
 _LIKELY = ("image", "image_bytes", "bytes", "img", "jpg", "jpeg", "png", "content", "data")
 
 
 def read_schema(root: Root, path: str) -> pa.Schema | None:
-    """The columns of a Parquet file; None where its footer cannot be read."""
+    """The columns of a Parquet file; None where its footer cannot be read.
+
+    Raises:  StoreError: the store failed in every try.
+    """
     try:
-        with root.fs.open(path, "rb") as file:
-            return pq.read_schema(file)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, EOFError):
+        return with_patience(lambda: _schema(root, path), root.uri(path))
+    except CopsError:
+        raise
+    except Exception:  # noqa: BLE001 -- each store's client has errors of its own
         return None
+
+
+def _schema(root: Root, path: str) -> pa.Schema:
+    with opened(root.fs, path) as file:
+        return pq.read_schema(file)
 
 
 def image_columns(schema: pa.Schema) -> list[str]:
@@ -52,17 +63,18 @@ def choose_image_column(schema: pa.Schema, uri: str, wanted: str | None) -> str:
 
 
 def index_parquet(uri: str, *, wanted_fields: Sequence[str], image_column: str) -> list[PlanItem]:
-    """One item per row: its number in the file names it, its row group says where to read it."""
+    """One item per row: its number in the file names it, its row group says where to read it.
+
+    Raises:  StoreError: the store failed in every try.
+    """
     root = open_root(uri)
     shard = root.uri()
-    try:
-        with root.fs.open(root.path, "rb") as file:
-            return _index(pq.ParquetFile(file), uri, shard, wanted_fields, image_column)
-    except FileNotFoundError:
-        bad = Bad(reason=Reason.NOT_FOUND, message="the file is gone since it was listed")
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, EOFError, OSError) as exc:
-        bad = Bad(reason=Reason.UNREADABLE_SHARD, message=f"no readable Parquet file: {str(exc)[:300]}")
-    return [PlanItem(image_uri=shard, shard=shard, bad=bad)]
+    return index_patiently(lambda: _opened_index(root, uri, shard, wanted_fields, image_column), uri, shard)
+
+
+def _opened_index(root: Root, uri: str, shard: str, wanted: Sequence[str], image_column: str) -> list[PlanItem]:
+    with opened(root.fs, root.path) as file:
+        return _index(pq.ParquetFile(file), uri, shard, wanted, image_column)
 
 
 def _index(file: pq.ParquetFile, uri: str, shard: str, wanted: Sequence[str], image_column: str) -> list[PlanItem]:
@@ -74,7 +86,7 @@ def _index(file: pq.ParquetFile, uri: str, shard: str, wanted: Sequence[str], im
     items: list[PlanItem] = []
     for group in range(file.num_row_groups):
         fields: list[dict[str, Any]] = (
-            file.read_row_group(group, columns=kept).to_pylist()
+            python_rows(file.read_row_group(group, columns=kept))
             if kept
             else [{}] * file.metadata.row_group(group).num_rows
         )

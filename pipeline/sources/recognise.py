@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -14,7 +15,9 @@ from pipeline.config import Format
 from pipeline.errors import InputError
 from pipeline.sources.items import is_hidden, is_image
 from pipeline.sources.parquet import choose_image_column, image_columns, read_schema
-from pipeline.storage import Root, open_root, redact, walk_files
+from pipeline.sources.walk import MAGIC, walk_files, walk_glob, walk_prefix
+from pipeline.storage import Root, open_root, redact
+from pipeline.store_errors import describe, with_patience
 
 MANIFEST_ENDINGS = (".parquet", ".csv", ".jsonl")
 _PEEK = 1000  # files of a known kind looked at before a folder's kind is decided; the listing then goes on
@@ -72,9 +75,9 @@ def recognise(uri: str, *, forced: Format = "auto", image_column: str | None = N
     """
     root = open_root(uri)
     try:
-        files, base, named = _find_files(root, uri)
+        files, base, named = with_patience(lambda: _find_files(root, uri), uri)
     except PermissionError as exc:
-        raise InputError(f"{redact(uri)}: not allowed to read it: {exc}") from exc
+        raise InputError(f"{redact(uri)}: not allowed to read it: {describe(exc)}") from exc
     peeked = list(_peek(files))
     rest = itertools.chain(peeked, files)
     kind = forced if forced != "auto" else _decide(peeked, root, named=named)
@@ -91,16 +94,30 @@ def _find_files(root: Root, uri: str) -> tuple[Iterator[tuple[str, int | None]],
     if root.fs.isfile(root.path):
         info = root.fs.info(root.path)
         return iter([(root.path, info.get("size"))]), root.path.rpartition("/")[0], True
-    if any(char in root.path for char in "*?[") and not root.fs.exists(root.path):
-        found = root.fs.glob(root.path, detail=True)
-        fixed = itertools.takewhile(lambda part: not any(char in part for char in "*?["), root.path.split("/"))
-        files = [(path, info.get("size")) for path, info in sorted(found.items()) if info["type"] == "file"]
-        if not files:
-            raise InputError(f"{redact(uri)}: no file matches")
-        return iter(files), "/".join(fixed), True
-    if not root.fs.exists(root.path):
-        raise InputError(f"{redact(uri)}: no such file, folder or prefix")
-    return walk_files(root), root.path, False
+    if root.fs.exists(root.path):
+        return walk_files(root), root.path, False
+    if any(char in root.path for char in MAGIC):
+        found, base = walk_glob(root)
+        return _some(found, f"{redact(uri)}: no file matches"), base, True
+    _require_answer(root)
+    found = _some(walk_prefix(root), f"{redact(uri)}: no such file, folder or prefix")
+    return found, root.path.rpartition("/")[0], False
+
+
+def _some(files: Iterator[tuple[str, int | None]], otherwise: str) -> Iterator[tuple[str, int | None]]:
+    first = next(files, None)
+    if first is None:
+        raise InputError(otherwise)
+    return itertools.chain([first], files)
+
+
+def _require_answer(root: Root) -> None:
+    """fsspec says that nothing is there whenever a store fails; asked outright, it says why.
+
+    Raises:  PermissionError, StoreError.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
+        with_patience(lambda: root.fs.info(root.path), root.uri())
 
 
 def _peek(files: Iterator[tuple[str, int | None]]) -> Iterator[tuple[str, int | None]]:

@@ -14,11 +14,13 @@ from typing import Any
 
 from pipeline.decode import ENDINGS
 from pipeline.schema import Reason
-from pipeline.sources.items import Bad, PlanItem, is_hidden
-from pipeline.storage import open_root
+from pipeline.sources.items import Bad, PlanItem, index_patiently, is_hidden
+from pipeline.storage import Root, open_root
+from pipeline.store_errors import PARSING, WatchedFile, opened
 
 _BLOCK = 512  # a tar is made of these; two of zeros end it
 _MAX_JSON = 2**20
+_MAX_READ = 2**24  # no header and no notes are longer; a damaged length may say anything
 _READ_AHEAD = 2**16  # headers lie one picture apart: reading further ahead would fetch the pictures themselves
 
 
@@ -27,18 +29,20 @@ def index_tar(uri: str, *, wanted_fields: Sequence[str]) -> list[PlanItem]:
 
     A key is the member's path up to the first dot of its name, as in WebDataset; masks and the like
     (`key.mask.png`) are no pictures to score.
+
+    Raises:  StoreError: the store failed in every try.
     """
     root = open_root(uri)
     shard = root.uri()
-    try:
-        with root.fs.open(root.path, "rb", block_size=_READ_AHEAD) as file:
-            return _index(file, uri, shard, wanted_fields)
-    except FileNotFoundError:
-        bad = Bad(reason=Reason.NOT_FOUND, message="the shard is gone since it was listed")
-        return [PlanItem(image_uri=shard, shard=shard, bad=bad)]
+    return index_patiently(lambda: _opened_index(root, uri, shard, wanted_fields), uri, shard)
 
 
-def _index(file: Any, uri: str, shard: str, wanted_fields: Sequence[str]) -> list[PlanItem]:
+def _opened_index(root: Root, uri: str, shard: str, wanted_fields: Sequence[str]) -> list[PlanItem]:
+    with opened(root.fs, root.path, block_size=_READ_AHEAD, max_read=_MAX_READ) as file:
+        return _index(file, uri, shard, wanted_fields)
+
+
+def _index(file: WatchedFile, uri: str, shard: str, wanted_fields: Sequence[str]) -> list[PlanItem]:
     pictures: list[tuple[str, tarfile.TarInfo]] = []
     fields: dict[str, dict[str, Any]] = {}
     verdict: Bad | None = None
@@ -51,7 +55,9 @@ def _index(file: Any, uri: str, shard: str, wanted_fields: Sequence[str]) -> lis
                 elif ending == "json" and wanted_fields and member.size <= _MAX_JSON and member.isreg():
                     fields[key] = _json_fields(tar, member)
             verdict = _unfinished(file, tar)
-    except (tarfile.TarError, EOFError) as exc:
+    except PARSING as exc:
+        if file.error is not None:  # the store broke off, not the tar
+            raise
         found = f"after {len(pictures)} pictures" if pictures else "at its start"
         reason = Reason.TRUNCATED_SHARD if pictures else Reason.UNREADABLE_SHARD
         verdict = Bad(reason=reason, message=f"the tar breaks off {found}: {exc}")
@@ -61,6 +67,8 @@ def _index(file: Any, uri: str, shard: str, wanted_fields: Sequence[str]) -> lis
 
 def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     while (member := tar.next()) is not None:
+        if tar.offset <= member.offset:  # a negative length: it would lead round in a circle
+            raise tarfile.ReadError("a member of negative length")
         tar.members = []  # type: ignore[attr-defined]  # it keeps every header otherwise
         yield member
 
@@ -89,6 +97,8 @@ def _items(
         bad = None
         if key in seen:
             bad = Bad(reason=Reason.DUPLICATE, message=f"a second picture under the key {key!r}: {member.name!r}")
+        elif member.offset_data + member.size >= 2**63:
+            bad = Bad(reason=Reason.TRUNCATED, message=f"{member.name!r} says to be longer than any file")
         elif not member.isreg():
             bad = Bad(reason=Reason.NOT_A_FILE, message=f"{member.name!r} is a link or device, not a file")
         seen.add(key)
@@ -98,15 +108,15 @@ def _items(
             path=uri,
             relative=str(PurePosixPath(member.name)),
             shard=shard,
-            offset=member.offset_data,
-            num_bytes=member.size,
+            offset=member.offset_data if member.offset_data < 2**63 else None,
+            num_bytes=member.size if member.size < 2**63 else None,
             fields=fields.get(key, {}),
             bad=bad,
             unique=f"@{member.offset_data}" if bad and bad.reason == Reason.DUPLICATE else "",
         )
 
 
-def _unfinished(file: Any, tar: tarfile.TarFile) -> Bad | None:
+def _unfinished(file: WatchedFile, tar: tarfile.TarFile) -> Bad | None:
     """A tar cut exactly between two members reads without an error; only its missing end mark tells."""
     file.seek(tar.offset)
     if file.read(_BLOCK) == bytes(_BLOCK):

@@ -1,7 +1,9 @@
 """python -m cops, as a user runs it."""
 
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,47 @@ def test_good_and_bad_pictures(picture, tmp_path):
         overlay.load()
         assert overlay.width > 90
         assert overlay.height == 200
+
+
+def run_here(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["cops", *map(str, arguments), "--device", "cpu"])
+    return main()
+
+
+def test_an_odd_picture_stops_no_other(picture, tmp_path, monkeypatch, capsys):
+    """A header that Pillow stumbles over is named with what it raised; an odd camera's note hinders nothing."""
+    (tmp_path / "short.png").write_bytes(png_with_a_short_header())
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IHHHIIHHIHH", 8, 2, 0x010F, 5, 1, 38, 0x0112, 3, 1, 6, 0)
+    with Image.open(picture) as image:
+        image.save(tmp_path / "odd.jpg", exif=exif + bytes(4) + struct.pack(">II", 1, 2))
+    found = run_here(monkeypatch, tmp_path / "short.png", tmp_path / "odd.jpg", picture)
+    told = capsys.readouterr()
+    assert found == 3
+    assert "short.png: cannot be read: ValueError" in told.err
+    assert [line.split()[-1] for line in told.out.splitlines()[1:]] == [str(tmp_path / "odd.jpg"), str(picture)]
+
+
+def png_with_a_short_header():
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", bytes(6)) + chunk(b"IEND", b"")
+
+
+def test_a_picture_may_be_named_twice(picture, tmp_path, monkeypatch, capsys):
+    """It is scored twice and has two overlays; nothing failed."""
+    assert run_here(monkeypatch, picture, picture, "--save", tmp_path / "out") == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.endswith(str(picture))]
+    assert len(rows) == 2
+    assert rows[0] == rows[1]
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_help_tells_where_deep_pictures_go(monkeypatch, capsys):
+    """More than 8 bits a channel: jobs/score.py."""
+    with pytest.raises(SystemExit):
+        run_here(monkeypatch, "--help")
+    assert "jobs/score.py" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Anomaly maps: against scipy and torch, which do the same step by step."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -46,6 +48,26 @@ def test_strips_are_the_map():
     options = {"image_size": 518, "size_hw": (1000, 700)}
     strips = [anomaly_map(scores, rows=slice(start, start + 300), **options) for start in range(0, 1000, 300)]
     np.testing.assert_allclose(np.concatenate(strips), anomaly_map(scores, **options), atol=1e-6)
+
+
+def test_part_of_an_operator_is_cut_from_the_whole():
+    """Made alone, the rows are the same to the last bit: a mask does not depend on which part was made."""
+    for size in (77, 112, 1000):
+        whole = axis_operator(8, 112, size, 4.0)
+        for part in (slice(0, 0), slice(5, 31), slice(60, size)):
+            np.testing.assert_array_equal(axis_operator(8, 112, size, 4.0, part), whole[part])
+
+
+def test_an_operator_is_lean():
+    """The longest side that is decoded takes twice its float32 numbers and a little, not a gigabyte for 10⁶ px."""
+    axis_operator(37, 518, 10, 4.0)
+    tracemalloc.start()
+    try:
+        axis_operator(37, 518, 65_535, 4.0)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 65_535 * (2 * 37 * 4 + 40)
 
 
 def test_leading_axes_are_kept():

@@ -111,6 +111,9 @@ def test_incremental_skips_what_is_scored_and_unchanged(archives: Path, job: Job
     job(*options, "--run-id", "second")
     counts = pipeline.open_run(str(tmp_path / "out"), "second").record["counts"]
     assert (counts["planned"], counts["scored"], counts["skipped"]) == (2, 2, 5)
+    job(*options, "--run-id", "third", "--limit", "3", "--alpha-background", "#000000")
+    counts = pipeline.open_run(str(tmp_path / "out"), "third").record["counts"]
+    assert (counts["scored"], counts["skipped"]) == (3, 0)  # other decoding, other scores
 
 
 def test_hostile_files_are_quarantined_and_exit_code_3_says_so(job: Job, archives: Path, tmp_path: Path) -> None:

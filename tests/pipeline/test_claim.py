@@ -163,3 +163,42 @@ def test_a_finished_runs_claim_is_not_written_anew(layout: RunLayout) -> None:
     with take_claim(layout):
         layout.root.fs.rm(layout.work_dir, recursive=True)
     assert not Path(layout.work_dir).exists()
+
+
+def test_a_heartbeat_outlives_any_error_of_the_store(layout: RunLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients raise what is no OSError; the claim is renewed when the store is back."""
+    with take_claim(layout, heartbeat_s=0.05) as held:
+        path = Path(layout.work_path("claim-00001.json"))
+
+        def down(*_: Any, **__: Any) -> None:
+            raise RuntimeError("EndpointConnectionError, say")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(claim, "write_atomic", down)
+            time.sleep(0.3)
+        before = path.read_bytes()
+        deadline = time.monotonic() + 10
+        while path.read_bytes() == before and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert path.read_bytes() != before
+        assert not held.lost.is_set()
+
+
+def test_what_ended_the_run_is_not_hidden_by_the_release(layout: RunLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is down at the end is a warning; the first error is the one that is raised."""
+
+    def down(*_: Any, **__: Any) -> None:
+        raise OSError("down")
+
+    with pytest.raises(ValueError, match="the first error"), take_claim(layout):
+        monkeypatch.setattr(claim, "write_atomic", down)
+        raise ValueError("the first error")
+
+
+def test_without_proc_a_dead_holder_is_watched(layout: RunLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the machine cannot be told, silence decides, and a killed run can go on."""
+    leave_claim(layout, machine=None, process_start=None)
+    monkeypatch.setattr(claim, "_machine", lambda: None)
+    monkeypatch.setattr(claim, "_start_of", lambda pid: None)
+    with take_claim(layout, watch_s=0.2) as second:
+        assert second.number == 2

@@ -9,7 +9,8 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from pipeline.decode import ENDINGS, DecodeRules, ImageRejected, decode_image, resize
+from cops import images
+from pipeline.decode import ENDINGS, DecodeRules, ImageRejected, decode_image, decode_to_side, resize
 from pipeline.errors import InputError
 from pipeline.schema import Reason
 
@@ -191,6 +192,54 @@ def test_a_bomb_is_refused_by_its_header(encode_image: Encode, monkeypatch: pyte
     told = rejected(data, DecodeRules(max_pixels=19_999_999))
     assert told.reason == Reason.TOO_MANY_PIXELS
     assert str(told) == "5000×4000 pixels; at most 19999999 (--max-pixels)"
+
+
+def test_a_side_that_is_too_long_is_refused(encode_image: Encode) -> None:
+    """A line of few pixels in all may be too long to resize: refused by its header; JPEG's longest is read."""
+    told = rejected(encode_image(Image.new("1", (65_536, 1))))
+    assert told.reason == Reason.TOO_MANY_PIXELS
+    assert str(told) == "65536×1 pixels; at most 65535 on the longer side"
+    assert rejected(encode_image(Image.new("1", (1, 65_536)))).reason == Reason.TOO_MANY_PIXELS
+    picture, square = decode_to_side(encode_image(Image.new("1", (65_535, 1), 1)), RULES, 8)
+    assert (picture.rgb.size, square.shape, square.min()) == ((65_535, 1), (8, 8, 3), 255)
+
+
+def test_decoding_to_a_side_is_decoding_and_resizing(encode_image: Encode) -> None:
+    """The model's input is the resized picture, and the picture is the same."""
+    data = encode_image(COLOURS)
+    picture, square = decode_to_side(data, RULES, 5)
+    np.testing.assert_array_equal(np.asarray(picture.rgb), COLOURS)
+    np.testing.assert_array_equal(square, resize(Image.fromarray(COLOURS), 5))
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(MemoryError(), Reason.OUT_OF_MEMORY), (RuntimeError("odd"), Reason.CORRUPT)]
+)
+def test_what_cannot_be_resized_is_rejected(
+    encode_image: Encode, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: Reason
+) -> None:
+    """Resizing stands under the same guard as decoding: the row is bad, the run goes on."""
+
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(Image.Image, "resize", fail)
+    with pytest.raises(ImageRejected) as caught:
+        decode_to_side(encode_image(COLOURS), RULES, 5)
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "L", "P", "CMYK", "1"])
+def test_single_pictures_and_archives_see_the_same(encode_image: Encode, mode: str, orientation: int) -> None:
+    """`python -m cops` and the pipeline make the same pixels of a file, turned and transparent ones included."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    noise = np.random.default_rng(0).integers(0, 256, (9, 7, 4), dtype=np.uint8)
+    image = Image.fromarray(noise, "RGBA") if mode in ("RGBA", "LA") else Image.fromarray(noise[:, :, :3])
+    data = encode_image(image.convert(mode), "TIFF" if mode == "CMYK" else "PNG", exif=exif)
+    with Image.open(io.BytesIO(data)) as opened:
+        np.testing.assert_array_equal(np.asarray(images.to_rgb(opened)), pixels(data))
 
 
 def test_too_many_bytes_are_refused(encode_image: Encode) -> None:

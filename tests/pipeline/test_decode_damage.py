@@ -3,7 +3,7 @@
 import contextlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -142,6 +142,20 @@ def test_noise_is_a_reason_and_no_crash(head: bytes, noise: bytes) -> None:
     """Random bytes are no picture; under a format's signature they raise nothing but a rejection."""
     found = outcome(head + noise)
     assert isinstance(found, Reason) or (head and found.dtype == np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason", "words"),
+    [
+        (lambda data: data[:-20], Reason.TRUNCATED, "ends before its last chunk"),
+        (lambda data: data[:-20] + bytes([data[-20] ^ 1]) + data[-19:], Reason.CORRUPT, "IDAT' fails its checksum"),
+    ],
+)
+def test_a_damaged_png_is_told_in_words(damage: Callable[[bytes], bytes], reason: Reason, words: str) -> None:
+    """The end of the pixel data cut off, or a bit of them wrong."""
+    with pytest.raises(ImageRejected, match=words) as caught:
+        decode_image(damage(PICTURES["png"]), RULES)
+    assert caught.value.reason == reason
 
 
 def test_junk_after_the_picture_does_no_harm() -> None:

@@ -111,7 +111,8 @@ def test_types_of_kept_columns(tmp_path: Path) -> None:
     config = ScoreConfig(inputs=("x",), keep_columns=("lot",))
     assert metadata_types(config, [a, b]) == {"lot": pa.int64()}
     assert metadata_types(config, [a, c]) == {"lot": pa.string()}
-    for keep, fields in ((("nothing",), None), (("pred_score",), None), (("lot",), "{lot}/{name}")):
+    wrong = [("nothing",), ("pred_score",), ("Path",), ("nth",), ("lot", "LOT")]  # SQL knows no upper case
+    for keep, fields in (*((keep, None) for keep in wrong), (("lot",), "{lot}/{name}")):
         with pytest.raises(InputError, match="--keep-columns"):
             metadata_types(ScoreConfig(inputs=("x",), keep_columns=keep, path_fields=fields), [a])
 

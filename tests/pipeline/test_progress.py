@@ -5,8 +5,8 @@ import time
 
 import pytest
 
+from pipeline.failures import innermost
 from pipeline.progress import Progress, duration
-from pipeline.run import innermost
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_job_gets_log_lines(caplog: pytest.LogCaptureFixture, monkeypatch: pyt
             "Traceback\n  File x\nStoreError: down\n\nThe above exception was the direct cause of …\n\nLate: x",
             "StoreError: down",
         ),
-        ("", ""),
+        ("", "Exception"),
     ],
 )
 def test_the_first_cause_in_one_line(text: str, expected: str) -> None:

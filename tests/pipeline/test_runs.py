@@ -4,22 +4,25 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import pipeline
 from pipeline import commit
+from pipeline.attempt import Plan, remaining, to_commit
 from pipeline.errors import InputError, RunError
 from pipeline.layout import RunLayout
+from pipeline.plan import PlanSummary, PlanWriter
 from pipeline.runs import records
-from pipeline.schema import QUARANTINE, RUN_FORMAT, SCORES
+from pipeline.schema import PLAN, QUARANTINE, QUARANTINE_FILE, RUN_FORMAT, SCORES
 from pipeline.write import parquet_bytes
 
 
 def put(layout: RunLayout, table: str, name: str, *ids: str) -> str:
     """A part file with rows of these ids."""
-    schema = {"scores": SCORES, "quarantine": QUARANTINE}[table]
+    schema = {"scores": SCORES, "quarantine": QUARANTINE_FILE}[table]
     path = Path(layout.part_path(table, f"{name}.parquet"))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(parquet_bytes(pa.Table.from_pylist([{"image_id": at, "image_uri": "u"} for at in ids], schema)))
@@ -33,8 +36,19 @@ def plan(layout: RunLayout, *ids: str) -> list[str]:
     return [str(path)]
 
 
+def plan_of(layout: RunLayout, *ids: str) -> list[str]:
+    """A plan with all its columns."""
+    rows = [
+        {"image_id": name, "image_uri": name, "kind": "file", "path": name, "position": at}
+        for at, name in enumerate(ids)
+    ]
+    writer = PlanWriter(layout.root, layout.work_path("plan"), PLAN)
+    writer.add(pa.Table.from_pylist(rows, PLAN))
+    return writer.close()
+
+
 def commit_run(layout: RunLayout, **fields: Any) -> None:
-    files = commit.file_records(commit.data_files(layout))
+    files = commit.file_records(commit.data_files(layout, layout.all_parts()))
     record = {"format": RUN_FORMAT, "run_id": layout.run_id, "committed_at": "2026-01-01", "files": files}
     layout.write_json(layout.commit_path, record | fields)
 
@@ -66,6 +80,15 @@ def test_a_committed_run_is_its_recorded_files(layout: RunLayout, output: str) -
     run = pipeline.open_run(output)
     assert (run.run_id, ids_of(run.scores), ids_of(run.quarantine)) == ("r1", ["a", "b"], ["c"])
     assert run.scores.schema.names == SCORES.names
+    assert run.quarantine.to_table()["run_id"].to_pylist() == ["r1"]
+
+
+def test_pandas_reads_the_quarantine_of_all_runs(layout: RunLayout) -> None:
+    """The whole folder at once, run ids that look like numbers among them; run_id is the folder's name."""
+    for run_id in ("20260102", "r"):
+        put(RunLayout(layout.root, run_id), "quarantine", "part-1", run_id)
+    found = pd.read_parquet(layout.root.join("quarantine"))
+    assert sorted(found["run_id"].astype(str)) == sorted(found["image_id"]) == ["20260102", "r"]
 
 
 def test_empty_tables_have_their_columns(layout: RunLayout, output: str) -> None:
@@ -108,7 +131,7 @@ def test_each_planned_image_once_is_verified(layout: RunLayout) -> None:
     """In scores or quarantine, once: may be committed."""
     put(layout, "scores", "part-1", "a")
     put(layout, "quarantine", "part-1", "b")
-    commit.verify(layout, plan(layout, "a", "b"))
+    commit.verify(layout, plan(layout, "a", "b"), layout.all_parts())
 
 
 @pytest.mark.parametrize(
@@ -125,7 +148,7 @@ def test_anything_else_is_refused(layout: RunLayout, scores: list[str], quaranti
     put(layout, "scores", "part-1", *scores) if scores else None
     put(layout, "quarantine", "part-1", *quarantine) if quarantine else None
     with pytest.raises(RunError, match=words) as caught:
-        commit.verify(layout, plan(layout, "a", "b"))
+        commit.verify(layout, plan(layout, "a", "b"), layout.all_parts())
     assert "Run the same command again" in str(caught.value)
 
 
@@ -134,9 +157,38 @@ def test_counts_come_from_footers(layout: RunLayout) -> None:
     path = put(layout, "scores", "part-1", "a", "b")
     put(layout, "scores", "part-2", "c")
     put(layout, "quarantine", "part-1", "d")
-    files = commit.data_files(layout)
+    files = commit.data_files(layout, layout.all_parts())
     assert commit.counts_of(files) == {"scored": 3, "quarantined": 1, "bytes": 0}
     first = commit.file_records(files)[0]
     size = Path(path).stat().st_size
     assert first == {"table": "scores", "path": "scores/run_id=r1/part-1.parquet", "rows": 2, "num_bytes": size}
     json.dumps(commit.file_records(files))
+
+
+def test_a_part_written_while_we_commit_is_in_no_record(layout: RunLayout, output: str) -> None:
+    """What is verified is what is recorded, whatever a lost process writes in between."""
+    put(layout, "scores", "part-00001-1-a", "a")
+    parts = to_commit(layout, frozenset(), 1)
+    put(layout, "scores", "part-00001-1-late", "a")
+    commit.verify(layout, plan(layout, "a"), parts)
+    assert commit.counts_of(commit.data_files(layout, parts))["scored"] == 1
+
+
+def test_late_parts_of_earlier_attempts_are_removed(layout: RunLayout) -> None:
+    """What was found and what this attempt wrote stays; what an earlier one wrote meanwhile goes."""
+    found = put(layout, "scores", "part-00001-1-a", "a")
+    late = put(layout, "quarantine", "part-00001-1-b", "b")
+    own = put(layout, "scores", "part-00002-1-b", "b")
+    parts = to_commit(layout, frozenset([found]), 2)
+    assert parts == {"scores": [found, own], "quarantine": []}
+    assert not Path(late).exists()
+
+
+def test_a_resume_heals_images_written_twice(layout: RunLayout) -> None:
+    """Of parts that share an image the first attempt's stays; what else the other held is left to do again."""
+    kept = put(layout, "scores", "part-00001-2-x", "a", "b")
+    other = put(layout, "quarantine", "part-00002-2-y", "b", "c")
+    files = plan_of(layout, "a", "b", "c")
+    left = remaining(layout, Plan(files=files, summary=PlanSummary(planned=3), metadata={}), 3)
+    assert (left.done, left.worklist.rows, left.parts) == (2, 1, frozenset([kept]))
+    assert not Path(other).exists()

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.schema import Reason
-from pipeline.sources import PlanItem
+from pipeline.sources import PlanItem, manifest
 from pipeline.sources.items import PlanRows
 from pipeline.sources.manifest import manifest_items
 from pipeline.storage import Root, open_root
@@ -201,3 +201,97 @@ def test_names_that_lead_out_of_the_folder_stay_names(tmp_path: Path) -> None:
     (item,) = items_of(write(tmp_path, "jsonl", [{"uri": "a\x00.jpg"}]))
     assert item.bad is None
     assert item.path.endswith("a\x00.jpg")
+
+
+@pytest.mark.parametrize("uri", ["http://[bad/x.jpg", "https://host:port]/x.jpg", "a\ud800.jpg", "s3://b/\udfff.jpg"])
+def test_a_uri_that_cannot_be_parsed_is_no_crash(tmp_path: Path, uri: str) -> None:
+    """No address, or half a character: a row of the plan, and the rows after it go on."""
+    pytest.importorskip("aiohttp")
+    items = items_of(write(tmp_path, "jsonl", [{"uri": uri, "lot": {"deep": "\ud800"}}, {"uri": "b.jpg"}]))
+    rows = PlanRows(category=None, template=None, metadata={"lot": pa.string()})
+    table = rows.table(items)
+    table.validate(full=True)
+    assert table["image_uri"].to_pylist()[1] == f"{tmp_path}/b.jpg"
+    assert len(set(table["image_id"].to_pylist())) == 2
+    assert (table["reason"][0].as_py() == "bad_uri") == uri.startswith("http")
+
+
+@pytest.mark.parametrize("size", [10**20, -1, -(10**30), True, 1.5, "7", 2**63])
+def test_a_size_that_can_be_none_is_unknown(tmp_path: Path, size: Any) -> None:
+    """A manifest may say anything; what is no size of a file is not believed, and the plan can hold it."""
+    items = items_of(write(tmp_path, "jsonl", [{"uri": "a.jpg", "num_bytes": size}]))
+    assert PlanRows(category=None, template=None, metadata={}).table(items)["num_bytes"].to_pylist() == [None]
+
+
+@pytest.mark.parametrize(("uri", "install"), [("gs://b/a.jpg", "[gcs]"), ("abfs://c@acc.x/a.jpg", "[azure]")])
+def test_a_store_whose_package_is_missing_is_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, install: str
+) -> None:
+    """The row says what to install; the others are planned."""
+
+    def url_to_fs(uri: str, **_: Any) -> None:
+        raise ImportError("no module")
+
+    root = open_root(str(tmp_path))
+    path = write(tmp_path, "csv", [{"uri": uri}, {"uri": "b.jpg"}])
+    monkeypatch.setattr(manifest.fsspec.core, "url_to_fs", url_to_fs)
+    first, second = manifest_items(root, str(path), wanted_fields=())
+    assert first.bad is not None
+    assert first.bad.reason == Reason.BAD_URI
+    assert install in first.bad.message
+    assert second.bad is None
+
+
+def broken_text(*values: bytes) -> pa.Array:
+    """A column of text whose bytes are no UTF-8, as other writers leave it."""
+    return pa.Array.from_buffers(pa.string(), len(values), pa.array(values, pa.binary()).buffers())
+
+
+def test_text_that_is_no_utf8_is_no_crash(tmp_path: Path) -> None:
+    """In a kept column it is shown escaped; as a uri it is a reason."""
+    table = pa.table({"uri": ["a.jpg", "b.jpg"], "lot": broken_text(b"n\xfct", b"nut")})
+    pq.write_table(table, tmp_path / "m.parquet")
+    rows = PlanRows(category=None, template=None, metadata={"lot": pa.string()})
+    planned = rows.table(items_of(tmp_path / "m.parquet", "lot"))
+    assert planned["lot"].to_pylist() == ["n\\xfct", "nut"]
+    assert planned["reason"].to_pylist() == [None, None]
+    pq.write_table(pa.table({"uri": broken_text(b"\xff.jpg", b"b.jpg")}), tmp_path / "m.parquet")
+    assert [item.bad and item.bad.reason for item in items_of(tmp_path / "m.parquet")] == [Reason.BAD_URI, None]
+
+
+def test_a_date_beyond_pythons_is_a_reason(tmp_path: Path) -> None:
+    """The row names the column; its neighbours keep their dates."""
+    kind = pa.timestamp("us")
+    table = pa.table({"uri": ["a.jpg", "b.jpg"], "taken": pa.array([2**62, 0], kind)})
+    pq.write_table(table, tmp_path / "m.parquet")
+    items = items_of(tmp_path / "m.parquet", "taken")
+    planned = PlanRows(category=None, template=None, metadata={"taken": kind}).table(items)
+    assert planned["reason"].to_pylist() == ["bad_manifest_row", None]
+    assert "'taken'" in planned["message"][0].as_py()
+    assert planned["taken"].null_count == 1
+    as_text = PlanRows(category=None, template=None, metadata={"taken": pa.string()}).table(items)
+    assert as_text["reason"].to_pylist() == [None, None]
+
+
+def test_a_manifest_that_breaks_off_is_refused(tmp_path: Path) -> None:
+    """Pages that cannot be read under a whole footer: wrong use, in words."""
+    path = tmp_path / "m.parquet"
+    pq.write_table(pa.table({"uri": [f"{at}.jpg" for at in range(5000)]}), path, compression="zstd")
+    data = bytearray(path.read_bytes())
+    data[40:2000] = b"\xff" * 1960
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="expected a Parquet manifest"):
+        items_of(path)
+
+
+def test_keys_with_question_marks_are_two_images(memory_root: Root) -> None:
+    """What looks like a query in a store's key is a part of its name."""
+    path = memory_root.join("m.jsonl")
+    uris = [f"{memory_root.uri()}/cam?{query}" for query in ("id=1.jpg", "id=2.jpg", "Signature=1", "Signature=2")]
+    memory_root.fs.pipe_file(path, "".join(json.dumps({"uri": uri}) + "\n" for uri in uris).encode())
+    table = PlanRows(category=None, template=None, metadata={}).table(
+        manifest_items(memory_root, path, wanted_fields=())
+    )
+    assert len(set(table["image_id"].to_pylist())) == 4
+    assert table["image_uri"].to_pylist() == [*uris[:2], *[f"{memory_root.uri()}/cam"] * 2]
+    assert table["path"].to_pylist() == uris

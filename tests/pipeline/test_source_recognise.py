@@ -8,8 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
-from pipeline.errors import InputError
+from pipeline import store_errors
+from pipeline.errors import InputError, StoreError
 from pipeline.sources import recognise
 from pipeline.sources.images import image_items
 from pipeline.sources.recognise import Source
@@ -193,6 +195,54 @@ def test_in_a_store_as_on_disk(memory_root: Root) -> None:
     assert sorted(item.relative for item in items) == ["a.jpg", "b/c d#.jpg"]
     assert {item.path for item in items} == {item.image_uri for item in items}
     assert all(item.path.startswith("memory://") and item.num_bytes == 3 for item in items)
+
+
+def test_a_prefix_that_is_no_folder(memory_root: Root) -> None:
+    """`s3://bucket/2024-`: the keys that begin with it, in files and folders; one that begins no key is told."""
+    for name in ("2024-a.jpg", "2024-05/b.jpg", "2025-c.jpg", "x/2024-d.jpg"):
+        memory_root.fs.pipe_file(memory_root.join(name), b"xyz")
+    source = recognise(f"{memory_root.uri()}/2024-")
+    items = list(image_items(source.root, source.own_files(), base=source.base))
+    assert [item.relative for item in items] == ["2024-a.jpg", "2024-05/b.jpg"]
+    with pytest.raises(InputError, match="no such file, folder or prefix"):
+        recognise(f"{memory_root.uri()}/2023-")
+
+
+def test_globs_in_a_store(memory_root: Root) -> None:
+    """A pattern of fixed depth looks no deeper; sizes come with the listing."""
+    for name in ("a.jpg", "b/c.jpg", "b/d/e.jpg", "b/f.png"):
+        memory_root.fs.pipe_file(memory_root.join(name), b"xyz")
+    for pattern, expected in (("*.jpg", ["a.jpg"]), ("*/*.jpg", ["c.jpg"]), ("b/**/*.jpg", ["c.jpg", "e.jpg"])):
+        source = recognise(f"{memory_root.uri()}/{pattern}")
+        assert own(source) == expected
+    assert list(recognise(f"{memory_root.uri()}/*.jpg").files) == [(memory_root.join("a.jpg"), 3)]
+
+
+def test_a_pattern_leads_through_links(tmp_path: Path) -> None:
+    """A folder on another disk, linked beside the others, is meant by `*/…` as they are."""
+    fill(tmp_path / "disk", "a.jpg")
+    fill(tmp_path / "in" / "cam1", "b.jpg")
+    (tmp_path / "in" / "cam2").symlink_to(tmp_path / "disk")
+    assert own(recognise(f"{tmp_path}/in/*/*.jpg")) == ["b.jpg", "a.jpg"]
+
+
+def test_a_pattern_that_is_none_is_wrong_use(tmp_path: Path) -> None:
+    """`**` within a name: told, not a traceback."""
+    with pytest.raises(InputError, match="no pattern"):
+        recognise(f"{fill(tmp_path, 'a.jpg')}/a**.jpg")
+
+
+def test_a_store_that_is_down_is_not_an_empty_one(memory_root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    """fsspec says that nothing exists there; asked outright, the store's failure is told."""
+
+    def info(*_: Any, **__: Any) -> None:
+        raise ConnectionError("reset")
+
+    monkeypatch.setattr(store_errors, "RETRY_AFTER_S", (0.0,))
+    monkeypatch.setattr(MemoryFileSystem, "info", info)
+    monkeypatch.setattr(MemoryFileSystem, "exists", lambda *_: False)
+    with pytest.raises(StoreError, match="did not answer"):
+        recognise(f"{memory_root.uri()}/a")
 
 
 def test_relative_and_absolute_inputs_name_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

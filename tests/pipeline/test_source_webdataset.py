@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.schema import Reason
-from pipeline.sources import PlanItem
+from pipeline.sources import PlanItem, PlanRows
 from pipeline.sources.webdataset import index_tar
 
 MakeTar = Callable[..., bytes]
@@ -172,3 +172,28 @@ def test_a_compressed_tar_is_refused_as_a_shard(tmp_path: Path) -> None:
     with tarfile.open(fileobj=out, mode="w:gz") as tar:
         tar.addfile(tarfile.TarInfo("a.jpg"))
     assert verdicts(index(tmp_path, out.getvalue())) == [Reason.UNREADABLE_SHARD]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [{"GNU.sparse.map": "a,b"}, {"size": "9" * 30}, {"size": "-5"}, {"size": "x"}, {"GNU.sparse.size": "x"}],
+    ids=str,
+)
+def test_a_header_of_nonsense_raises_nothing(tmp_path: Path, make_tar: MakeTar, header: dict[str, str]) -> None:
+    """Sizes that are no numbers, negative or beyond any file: rows about it, and the plan can hold them."""
+    odd = tarfile.TarInfo("b.jpg")
+    odd.pax_headers = header
+    items = index(tmp_path, make_tar([("a.jpg", b"x"), (odd, b"y"), ("c.jpg", b"z")], form=tarfile.PAX_FORMAT))
+    assert keys(items)[0] == "a"
+    assert items[0].bad is None
+    assert any(item.bad for item in items) or "x" in header.values()
+    PlanRows(category=None, template=None, metadata={}).table(items).validate(full=True)
+
+
+def test_a_header_that_asks_for_all_memory_is_a_broken_shard(tmp_path: Path, make_tar: MakeTar) -> None:
+    """A damaged length of a header is not read into memory, whatever the shard's size."""
+    long = tarfile.TarInfo("long")
+    long.type = tarfile.GNUTYPE_LONGNAME
+    data = bytearray(make_tar([("a.jpg", b"x"), (long, b"y" * (2**24 + 512)), ("b.jpg", b"z")]))
+    items = index(tmp_path, bytes(data))
+    assert verdicts(items) == [None, Reason.TRUNCATED_SHARD]

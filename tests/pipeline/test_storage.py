@@ -10,7 +10,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipeline import storage
 from pipeline.errors import InputError
-from pipeline.storage import create_once, open_root, public_uri, redact, remove_tree, walk_files, write_atomic
+from pipeline.storage import create_once, open_root, public_uri, redact, remove_tree, write_atomic
 
 LOCAL = LocalFileSystem()
 
@@ -115,6 +115,9 @@ def test_unknown_protocols_are_wrong_use() -> None:
         ("s3://AKIA:with/slash@bucket/x", "s3://bucket/x"),
         ("s3://bucket/what?.png", "s3://bucket/what?.png"),
         ("s3://bucket/x?X-Amz-Signature=abc", "s3://bucket/x"),
+        ("s3://bucket/x?a=1&Signature=abc", "s3://bucket/x"),
+        ("s3://bucket/cam?id=1.png", "s3://bucket/cam?id=1.png"),
+        ("HTTPS://host/x?token=abc", "HTTPS://host/x"),
         ("s3://arn:aws:s3:eu:1:accesspoint/name/k@v", "s3://arn:aws:s3:eu:1:accesspoint/name/k@v"),
         ("abfs://container@account.dfs.core.windows.net/x", "abfs://container@account.dfs.core.windows.net/x"),
     ],
@@ -132,29 +135,27 @@ def test_public_names(tmp_path: Path) -> None:
     assert open_root(str(tmp_path)).join("a", "b") == f"{tmp_path}/a/b"
 
 
-def test_walk_is_sorted_and_follows_no_links(tmp_path: Path) -> None:
-    """Every file with its size, folder by folder, names sorted; a link that leads round is not walked."""
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "two.png").write_bytes(b"22")
-    (tmp_path / "a.png").write_bytes(b"1")
-    (tmp_path / "c.png").write_bytes(b"333")
-    (tmp_path / "b" / "round").symlink_to(tmp_path)
-    (tmp_path / "d.png").symlink_to(tmp_path / "a.png")
-    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
-    found = [(path.removeprefix(f"{tmp_path}/"), size) for path, size in walk_files(open_root(str(tmp_path)))]
-    assert found == [("a.png", 1), ("b/two.png", 2), ("c.png", 3), ("d.png", 1)]
+def test_keys_are_named_whole() -> None:
+    """A key in a store may hold a question mark: two such keys are two images; only web addresses have queries."""
+    fs = fsspec.filesystem("memory")
+    keys = [f"/x/cam?{query}.jpg" for query in ("id=1", "id=2", "Signature=3")]
+    assert [public_uri(fs, key) for key in keys] == [f"memory://{key}" for key in keys]
 
 
-def test_walk_in_a_store(memory_root: Any) -> None:
-    """The same of an object store: every object once, with its size."""
-    for name, data in (("b/two.png", b"22"), ("a.png", b"1"), ("b/c/three.png", b"333")):
-        memory_root.fs.pipe_file(memory_root.join(name), data)
-    found = dict(walk_files(memory_root))
-    assert found == {
-        memory_root.join("a.png"): 1,
-        memory_root.join("b/two.png"): 2,
-        memory_root.join("b/c/three.png"): 3,
-    }
+@pytest.mark.parametrize(
+    ("uri", "install"),
+    [("gs://b/x", "[gcs]"), ("abfs://c@a/x", "[azure]"), ("s3://b/x", "[s3]"), ("http://h/x", "aiohttp")],
+)
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, uri: str, install: str) -> None:
+    """The error says what to install for this protocol."""
+
+    def url_to_fs(*_: Any, **__: Any) -> None:
+        raise ImportError("no module")
+
+    monkeypatch.setattr(storage.fsspec.core, "url_to_fs", url_to_fs)
+    with pytest.raises(InputError) as caught:
+        open_root(uri)
+    assert install in str(caught.value)
 
 
 def test_remove_tree_of_nothing_is_no_error(tmp_path: Path) -> None:

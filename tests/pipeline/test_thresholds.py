@@ -22,20 +22,23 @@ def test_categories_and_the_pooled_row(tmp_path: Path) -> None:
     found = read_thresholds(table(tmp_path, ("m", "screw", 0.5, 0.25), ("m", None, 0.75, None)), "m")
     assert found.of("screw") == Threshold(0.5, 0.25)
     assert found.of("nut") == found.of(None) == Threshold(0.75, None)
-    assert found.any_pixel
 
 
 def test_without_a_pooled_row_others_have_none(tmp_path: Path) -> None:
     """Nothing is guessed for a category that was not calibrated."""
     found = read_thresholds(table(tmp_path, ("m", "screw", 0.5, None)), "m")
     assert found.of("nut") == found.of(None) == Threshold(None, None)
-    assert not found.any_pixel
+
+
+def test_a_table_written_anew_has_another_digest(tmp_path: Path) -> None:
+    """A run that goes on under other thresholds is another run, though the table's name is the same."""
+    digests = {read_thresholds(table(tmp_path, ("m", "screw", level, None)), "m").digest for level in (0.1, 0.9, 0.1)}
+    assert len(digests) == 2
 
 
 def test_no_thresholds_at_all() -> None:
     """The default has neither labels nor masks."""
     assert Thresholds().of("screw") == Threshold()
-    assert not Thresholds().any_pixel
 
 
 def test_another_models_thresholds_are_refused(tmp_path: Path) -> None:

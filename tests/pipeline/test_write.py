@@ -26,7 +26,7 @@ SCORES = {
 }  # fmt: skip
 QUARANTINE = {
     "image_id": "string", "image_uri": "string", "shard": "string", "stage": "string", "reason": "string",
-    "message": "string", "num_bytes": "int64", "content_hash": "string", "run_id": "string",
+    "message": "string", "num_bytes": "int64", "content_hash": "string",  # and run_id, the folder's
     "at": "timestamp[us, tz=UTC]",
 }  # fmt: skip
 
@@ -65,7 +65,7 @@ def test_both_tables_are_the_contracts(layout: RunLayout) -> None:
     (scored,), (bad,) = pq.read_table(scores).to_pylist(), pq.read_table(quarantine).to_pylist()
     assert (scored["image_id"], scored["model_id"], scored["lot"], scored["shard"]) == ("a", "m", "kept", None)
     assert scored["regions"][0]["area"] == 1
-    assert (bad["image_id"], bad["reason"], bad["run_id"]) == ("b", "corrupt", "r1")
+    assert (bad["image_id"], bad["reason"]) == ("b", "corrupt")
     assert bad["at"].tzinfo is not None
 
 

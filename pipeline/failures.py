@@ -1,0 +1,43 @@
+"""What the world does to a run (stores, networks, lost machines), in one line and with a way on."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+import duckdb
+import pyarrow as pa
+from ray.exceptions import RayError
+
+from pipeline.errors import RunError
+from pipeline.store_errors import describe
+
+_WORLD = (OSError, RayError, pa.ArrowException, duckdb.Error)
+_CLIENTS = frozenset({"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google"})  # roots of their own
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def as_run_errors(way_on: str) -> Iterator[None]:
+    """Raises:  RunError: in place of what Ray, a store or its client raised; says the way on, too."""
+    try:
+        yield
+    except Exception as exc:
+        if not is_of_the_world(exc):
+            raise
+        log.debug("the run stopped", exc_info=True)
+        cause = describe(exc) if not isinstance(exc, RayError) else innermost(exc)
+        raise RunError(f"the run stopped: {cause}. {way_on}") from exc
+
+
+def is_of_the_world(exc: BaseException) -> bool:
+    """Whether it says something of stores and machines, and not of a mistake of ours."""
+    return isinstance(exc, _WORLD) or type(exc).__module__.partition(".")[0] in _CLIENTS
+
+
+def innermost(error: BaseException) -> str:
+    """The first cause, in one line. Ray sends errors home as text: a traceback for each, the cause's own first."""
+    first = str(error).partition("The above exception was the direct cause")[0]
+    return first.strip().rpartition("\n")[2].strip() or type(error).__name__

@@ -1,0 +1,32 @@
+"""What Ray, stores and their clients raise, as one error that says the way on; our own mistakes stay as they are."""
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+from ray.exceptions import RayError
+
+from pipeline.errors import InputError, RunError
+from pipeline.failures import as_run_errors
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError("disk full"), RayError("disk full"), EndpointConnectionError(endpoint_url="disk full")],
+)
+def test_the_world_becomes_a_run_error(error: Exception) -> None:
+    """Whichever root its class has."""
+    with pytest.raises(RunError, match=r"the run stopped: .*disk full.*\. Again"), as_run_errors("Again"):
+        raise error
+
+
+def test_no_signature_in_the_message() -> None:
+    """Clients put whole addresses into their texts."""
+    with pytest.raises(RunError) as told, as_run_errors("Again"):
+        raise OSError("403, url='https://h/a.jpg?X-Amz-Signature=SECRET'")
+    assert "SECRET" not in str(told.value)
+
+
+@pytest.mark.parametrize("error", [InputError("no such input"), ZeroDivisionError("ours")])
+def test_other_errors_pass(error: Exception) -> None:
+    """Errors for the user have their words already; a mistake of ours keeps its traceback."""
+    with pytest.raises(type(error), match=str(error)), as_run_errors("Again"):
+        raise error

@@ -1,0 +1,70 @@
+"""Errors of stores: told apart by their code, worded without secrets."""
+
+import pytest
+
+from pipeline.store_errors import code_of, describe, is_transient, require_credentials
+
+SECRET = "wJalrXUtnFEMI"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"403, message='Forbidden', url='https://host/x.jpg?X-Amz-Signature={SECRET}'",
+        f"https://host/x?a='&sig={SECRET} b",
+        f"https://host/x?tok en={SECRET}",
+        f"GET /x?sig={SECRET}",
+        f"Cannot connect to https://user:{SECRET}@host/x",
+    ],
+)
+def test_no_secret_is_worded(text: str) -> None:
+    """Neither a query nor a password stands in what is printed and stored."""
+    said = describe(ValueError(text))
+    assert SECRET not in said
+    assert said.startswith("ValueError: ")
+
+
+def test_what_is_no_secret_is_kept() -> None:
+    """A name with a question mark, the store's code; long texts are cut."""
+    assert describe(OSError(5, "bad", "/data/what?.jpg")) == "OSError: [Errno 5] bad: '/data/what?.jpg'"
+    assert len(describe(ValueError("x" * 1000))) == 300
+
+
+class AnsweredError(Exception):
+    """As aiohttp and Azure's client keep the status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__("answered")
+        self.status = status
+
+
+@pytest.mark.parametrize(
+    ("error", "transient"),
+    [
+        (AnsweredError(503), True), (AnsweredError(429), True), (AnsweredError(404), False),
+        (AnsweredError(400), False),
+        (ConnectionError(), True), (TimeoutError(), True), (OSError(16, "busy"), True), (OSError(22, "odd"), False),
+        (FileNotFoundError(), False), (PermissionError(), False), (ValueError(), False),
+    ],
+)  # fmt: skip
+def test_what_may_pass(error: Exception, transient: bool) -> None:
+    """Servers that are busy and connections that break; not what they say of one file."""
+    assert is_transient(error) == transient
+
+
+def test_real_clients_errors() -> None:
+    """s3fs keeps botocore's error as the cause, and lets those without an answer through."""
+    botocore = pytest.importorskip("botocore.exceptions")
+    translate = pytest.importorskip("s3fs.errors").translate_boto_error
+    refused = translate(botocore.ClientError({"Error": {"Code": "ExpiredToken", "Message": "x"}}, "GetObject"))
+    assert (type(refused), code_of(refused)) == (PermissionError, "ExpiredToken")
+    slow = translate(botocore.ClientError({"Error": {"Code": "SlowDown", "Message": "x"}}, "GetObject"))
+    assert is_transient(slow)
+    assert is_transient(botocore.EndpointConnectionError(endpoint_url="http://x"))
+    assert not is_transient(botocore.NoCredentialsError())
+    assert not is_transient(botocore.ParamValidationError(report="Invalid bucket name"))
+
+
+def test_credentials_that_are_taken_are_no_error() -> None:
+    """The store answers that there is no such key: what was refused was one file."""
+    require_credentials("memory://place/a.jpg")
