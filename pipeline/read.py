@@ -244,8 +244,10 @@ def _patiently(read: _Reader, wanted: list[_Wanted], max_bytes: int) -> list[Fet
         for at, outcome in zip(again, read([wanted[at] for at in again], max_bytes), strict=True):
             outcomes[at] = outcome
     _require_credentials(wanted, outcomes)
-    if all(_is_transient(outcome) for outcome in outcomes):
-        store_errors.require_answer(wanted[0].request.path)
+    path = wanted[0].request.path
+    is_one_rows_host = len(wanted) == 1 and path.lower().startswith("http")  # a manifest may name any
+    if all(_is_transient(outcome) for outcome in outcomes) and not is_one_rows_host:
+        store_errors.require_answer(path)
     return [_as_fetched(outcome) for outcome in outcomes]
 
 
