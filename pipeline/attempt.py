@@ -57,7 +57,7 @@ def identity(config: ScoreConfig, card: ModelCard, thresholds: Thresholds) -> di
         "keep_columns": list(config.keep_columns),
         "image_column": config.image_column,
         "thresholds": redact(config.thresholds) if config.thresholds else None,
-        "thresholds_digest": thresholds.digest,
+        "thresholds_digest": thresholds.digest if config.thresholds else None,
         "image_threshold": thresholds.pooled.image,
         "pixel_threshold": thresholds.pooled.pixel,
         "limit": config.limit,

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.decode import DecodeRules, ImageRejected, decode_to_side
-from pipeline.read import Fetched, fetched_portions, requests_of
+from pipeline.read import fetched_portions
+from pipeline.request import Fetched, requests_of
 from pipeline.schema import Stage, decoded_schema
 from pipeline.storage import open_root
 from pipeline.worklist import Worklist

@@ -19,7 +19,8 @@ from pipeline import ledger
 from pipeline.decode import DecodeRules
 from pipeline.layout import RunLayout
 from pipeline.plan import rewrite_plan
-from pipeline.read import fetched_portions, requests_of
+from pipeline.read import fetched_portions
+from pipeline.request import requests_of
 from pipeline.runs import files_of, records
 from pipeline.storage import open_root
 from pipeline.worklist import Worklist, make_worklist

@@ -17,17 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-import pyarrow as pa
-import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import merge_offset_ranges
 
 from pipeline import store_errors
+from pipeline.cells import cells_of
 from pipeline.decode import ImageRejected
+from pipeline.request import Fetched, Request, too_large
 from pipeline.schema import Reason
-from pipeline.store_errors import FormatError
-
-Fetched = bytes | ImageRejected
 
 _BYTES_AT_ONCE = 64 * 2**20  # of encoded images in one task's hands, unless a single one is larger
 _IMAGES_AT_ONCE = 64
@@ -35,43 +32,8 @@ _UNKNOWN_SIZE = 4 * 2**20  # what an image whose size nobody tells is counted as
 _ASKED_AT_ONCE = 16  # sizes
 _JOIN_GAP = 64 * 2**10  # neighbours in a tar, this near, are one request
 _JOIN_MAX = 16 * 2**20
-_COLUMN_BUFFER = 2**20  # of a Parquet column: page by page, where Arrow would take a whole row group into memory
-_COLUMN_BLOCK = 8 * 2**20  # what one request of a Parquet shard fetches
-_BY_HOST = ("http", "https", "abfs", "abfss", "az")
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Request:
-    """What one plan row asks for; the fields are the plan's."""
-
-    kind: str
-    path: str
-    offset: int | None = None
-    row: int | None = None
-    row_group: int | None = None
-    image_column: str | None = None
-    num_bytes: int | None = None
-
-    @property
-    def place(self) -> tuple[str, str]:
-        """What can be fetched together: files of one store, or pictures of one shard."""
-        if self.kind != "file":
-            return self.kind, self.path
-        protocol, is_uri, rest = self.path.partition("://")
-        host = rest.partition("/")[0] if protocol in _BY_HOST else ""
-        return self.kind, f"{protocol}://{host}" if is_uri else "file"
-
-    def follows(self, other: Request) -> bool:
-        """Whether one stream over an image column comes to this cell after the other."""
-        same = (self.path, self.row_group, self.image_column) == (other.path, other.row_group, other.image_column)
-        return same and self.kind == other.kind == "cell" and (other.row or 0) < (self.row or 0)
-
-
-def requests_of(rows: pa.Table) -> list[Request]:
-    columns = (rows[name].to_pylist() for name in Request.__dataclass_fields__)
-    return [Request(*values) for values in zip(*columns, strict=True)]
 
 
 def fetched_portions(requests: Sequence[Request], *, max_bytes: int) -> Iterator[tuple[slice, list[Fetched]]]:
@@ -291,15 +253,11 @@ def _local_file(path: str, limit: int, max_bytes: int) -> _Outcome:
 def _within(data: Any, limit: int, max_bytes: int) -> _Outcome:
     size = data if isinstance(data, int) else len(data) if isinstance(data, bytes) else 0
     if size > limit:
-        return _too_large(max_bytes) if limit == max_bytes else _Larger()
+        return too_large(max_bytes) if limit == max_bytes else _Larger()
     if data == b"":
         return ImageRejected(Reason.EMPTY, "the file has no bytes")
     outcome: _Outcome = data
     return outcome
-
-
-def _too_large(max_bytes: int) -> ImageRejected:
-    return ImageRejected(Reason.TOO_MANY_BYTES, f"more than {max_bytes} bytes (--max-bytes)")
 
 
 def _ranges(wanted: Sequence[_Wanted], max_bytes: int) -> list[_Outcome]:  # noqa: ARG001
@@ -334,7 +292,7 @@ def _cell_portions(requests: Sequence[Request], max_bytes: int) -> Iterator[list
     """Cells of one row group in one stream, cut by what their bytes add up to."""
     portion: list[Fetched] = []
     size = 0
-    for cell in _patient_cells(requests, max_bytes):
+    for cell in cells_of(requests, max_bytes):
         more = len(cell) if isinstance(cell, bytes) else 0
         if portion and (size + more > _BYTES_AT_ONCE or len(portion) == _IMAGES_AT_ONCE):
             yield portion
@@ -343,81 +301,3 @@ def _cell_portions(requests: Sequence[Request], max_bytes: int) -> Iterator[list
         size += more
     if portion:
         yield portion
-
-
-def _patient_cells(requests: Sequence[Request], max_bytes: int) -> Iterator[Fetched]:
-    """The cells in order. Where the store fails the stream begins again at the first cell that is missing."""
-    got = 0
-    waits = iter(store_errors.RETRY_AFTER_S)
-    while got < len(requests):
-        before = got
-        try:
-            for cell in _cells(requests[got:], max_bytes):
-                got += 1
-                yield cell
-        except Exception as exc:  # noqa: BLE001 -- each store's client has errors of its own
-            if got > before:
-                waits = iter(store_errors.RETRY_AFTER_S)
-            wait_s = _wait_or_raise(exc, waits, requests[0].path)
-            if wait_s is None:
-                yield from (_verdict(exc) for _ in requests[got:])
-                return
-            time.sleep(wait_s)
-
-
-def _wait_or_raise(exc: Exception, waits: Iterator[float], path: str) -> float | None:
-    """How long to wait before the next try; None where waiting does not help.
-
-    Raises:  StoreError: the store does not answer, or refuses our credentials.
-    """
-    if store_errors.is_refusal(exc):
-        store_errors.require_credentials(path)
-    if not store_errors.is_transient(exc):
-        return None
-    wait_s = next(waits, None)
-    if wait_s is None:
-        store_errors.require_answer(path)
-    else:
-        log.warning("reading a shard failed (%s); again in %.0f s", store_errors.describe(exc), wait_s)
-    return wait_s
-
-
-def _verdict(exc: Exception) -> ImageRejected:
-    if isinstance(exc, FormatError):
-        return ImageRejected(Reason.CORRUPT, f"the Parquet data cannot be read: {exc}"[:300])
-    return ImageRejected(*store_errors.reason_of(exc))
-
-
-def _cells(requests: Sequence[Request], max_bytes: int) -> Iterator[Fetched]:
-    """Cells of one image column: its row group is streamed to the last that is wanted, nothing else is read."""
-    fs, path = fsspec.core.url_to_fs(requests[0].path)
-    with store_errors.opened(fs, path, block_size=_COLUMN_BLOCK) as file:
-        cells = _column(pq.ParquetFile(file, buffer_size=_COLUMN_BUFFER, pre_buffer=False), requests[0])
-        for request in requests:
-            value = next((value for row, value in cells if row == request.row), None)
-            if value is None:
-                yield ImageRejected(Reason.NOT_FOUND, "the file has no such row (any more)")
-            else:
-                yield _cell_bytes(value, max_bytes)
-
-
-def _column(file: pq.ParquetFile, request: Request) -> Iterator[tuple[int, pa.Scalar]]:
-    group = request.row_group
-    if group is None or group >= file.num_row_groups or request.image_column not in file.schema_arrow.names:
-        return
-    row = sum(file.metadata.row_group(before).num_rows for before in range(group))
-    for batch in file.iter_batches(batch_size=1, row_groups=[group], columns=[request.image_column]):
-        for value in batch.column(0):
-            yield row, value
-            row += 1
-
-
-def _cell_bytes(value: pa.Scalar, max_bytes: int) -> Fetched:
-    if isinstance(value, pa.StructScalar) and value.is_valid:
-        value = value["bytes"]
-    if not value.is_valid:
-        return ImageRejected(Reason.EMPTY, "the cell is null")
-    data = value.as_buffer()
-    if data.size > max_bytes:
-        return _too_large(max_bytes)
-    return data.to_pybytes() if data.size else ImageRejected(Reason.EMPTY, "the cell has no bytes")

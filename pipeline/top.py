@@ -16,7 +16,8 @@ from pipeline import ledger
 from pipeline.decode import DecodeRules, ImageRejected, decode_image
 from pipeline.masks import patch_grid
 from pipeline.model import ModelCard
-from pipeline.read import Request, fetch, requests_of
+from pipeline.read import fetch
+from pipeline.request import Request, requests_of
 from pipeline.storage import Root
 
 _CELL_PX, _GAP_PX, _LINE_PX = 224, 12, 18

@@ -39,7 +39,8 @@ def test_every_image_once_and_the_record_says_so(scored: Path) -> None:
     """planned = scored + quarantined; the record names every file with its rows; nothing else is left behind."""
     record = json.loads((scored / "runs/r.json").read_text())
     assert record["counts"] | {"bytes": 0} == {
-        "planned": 24, "scored": 24, "quarantined": 0, "skipped": 0, "duplicates": 0, "bytes": 0,
+        "planned": 24, "scored": 24, "quarantined": 0, "skipped": 0, "duplicates": 0, "unmatched": 0,
+        "bytes": 0,
     }  # fmt: skip
     assert sum(file["rows"] for file in record["files"]) == 24
     assert {str(path.relative_to(scored)) for path in scored.rglob("*.parquet")} == {f["path"] for f in record["files"]}

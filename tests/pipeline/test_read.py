@@ -18,10 +18,12 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import cells as cells_module
 from pipeline import read, store_errors
 from pipeline.decode import ImageRejected
 from pipeline.errors import StoreError
-from pipeline.read import Request, fetch, fetched_portions, in_portions
+from pipeline.read import fetch, fetched_portions, in_portions
+from pipeline.request import Request
 from pipeline.schema import Reason
 from pipeline.storage import Root
 
@@ -323,7 +325,7 @@ def test_a_row_group_is_streamed_once_and_no_further_than_wanted(
     tmp_path: Path, counted: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many portions of one row group cost one pass; the pictures behind the last that is wanted are not read."""
-    monkeypatch.setattr(read, "_COLUMN_BUFFER", 2**16)
+    monkeypatch.setattr(cells_module, "_COLUMN_BUFFER", 2**16)
     cells = [bytes([at]) * 2**15 for at in range(200)]
     requests = parquet(tmp_path / "t.parquet", cells)
     assert fetch(requests, max_bytes=2**20) == cells
@@ -344,10 +346,10 @@ def test_a_stream_of_cells_that_breaks_goes_on_where_it_was(
 ) -> None:
     """Errors of any class are tried again; what was yielded is not yielded again."""
     monkeypatch.setattr(store_errors, "RETRY_AFTER_S", (0.0, 0.0, 0.0))
-    monkeypatch.setattr(read, "_COLUMN_BUFFER", 2**16)
+    monkeypatch.setattr(cells_module, "_COLUMN_BUFFER", 2**16)
     cells = [bytes([at]) * 2**15 for at in range(50)]
     requests = parquet(tmp_path / "t.parquet", cells)
-    whole, left = read._cell_bytes, [failures]
+    whole, left = cells_module._cell_bytes, [failures]
 
     def cell_bytes(value: Any, max_bytes: int) -> Any:
         if value.as_buffer()[0] == 7 and left[0]:
@@ -355,7 +357,7 @@ def test_a_stream_of_cells_that_breaks_goes_on_where_it_was(
             raise BotocoreError("EndpointConnectionError")
         return whole(value, max_bytes)
 
-    monkeypatch.setattr(read, "_cell_bytes", cell_bytes)
+    monkeypatch.setattr(cells_module, "_cell_bytes", cell_bytes)
     found = fetched(*requests, max_bytes=2**20)
     assert found == (cells if failures == 2 else cells[:7] + [Reason.READ_ERROR] * 43)
 
