@@ -149,6 +149,8 @@ def test_ray_job_submit(archives: Path, tmp_path: Path) -> None:
     start = [binary, "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1", f"--port={gcs}"]
     start += [f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1", "--object-store-memory=500000000"]
     start += ["--min-worker-port=20000", "--max-worker-port=20999", f"--temp-dir={_short_folder()}"]
+    # Their defaults are taken where another Ray runs on this machine.
+    start += [f"--dashboard-agent-listen-port={free_port()}", f"--ray-client-server-port={free_port()}"]
     head = subprocess.Popen(start, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         submitted = _submit(binary, dashboard, archives / "images/images", tmp_path / "out", environment)
@@ -156,6 +158,7 @@ def test_ray_job_submit(archives: Path, tmp_path: Path) -> None:
     finally:
         head.terminate()
         head.wait(120)
+        shutil.rmtree(_short_folder(), ignore_errors=True)
     assert pipeline.open_run(str(tmp_path / "out")).scores.count_rows() == 24
 
 
