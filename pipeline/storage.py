@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -26,6 +27,7 @@ IMAGE_PROTOCOLS = frozenset(
 # abfs://container@account is no password either.
 _USER_INFO = re.compile(r"(?<!abfs://)(?<!abfss://)(?<!az://)(?<=://)(?!arn:)(?:[^/@]*|[^/@:]*:(?!\d+/)[^@]*)@")
 _WEB_QUERY = re.compile(r"(?<=[^?])\?[^#]*")
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}  # exFAT and many network drives have no hard links
 # The parameters of signed URLs: S3 (versions 4 and 2), Google, CloudFront; and of Azure's shared access signatures.
 _SIGNING = re.compile(r"(?i)(X-Amz-|X-Goog-|(AWSAccessKeyId|GoogleAccessId|Signature|Expires|Policy|Key-Pair-Id)$)")
 # A key in a store may hold any question mark; only what is signed like a web address is none of the name.
@@ -157,7 +159,13 @@ def create_once(fs: Any, path: str, data: bytes) -> None:
     """
     if isinstance(fs, LocalFileSystem):
         with _temporary_beside(path, data) as temporary:
-            os.link(temporary, path)
+            try:
+                os.link(temporary, path)
+            except OSError as exc:
+                if exc.errno not in _NO_LINKS:
+                    raise
+                with Path(path).open("xb") as out:
+                    out.write(data)
         return
     if fs.exists(path):
         raise FileExistsError(path)

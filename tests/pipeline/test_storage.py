@@ -1,5 +1,6 @@
 """Files whole or not at all, created once, named without secrets."""
 
+import errno
 import threading
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,25 @@ def test_create_once_refuses_the_second(tmp_path: Path, kind: str) -> None:
     with pytest.raises(FileExistsError):
         create_once(fs, path, b"two")
     assert fs.cat_file(path) == b"one"
+
+
+def test_create_once_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A drive that has none creates once all the same; other failures are raised."""
+    path = tmp_path / "claim.json"
+
+    def refuse(*_: str) -> None:
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr(storage.os, "link", refuse)
+    number = errno.EIO
+    with pytest.raises(OSError, match="refused"):
+        create_once(LOCAL, str(path), b"one")
+    number = errno.EPERM
+    create_once(LOCAL, str(path), b"one")
+    with pytest.raises(FileExistsError):
+        create_once(LOCAL, str(path), b"two")
+    assert path.read_bytes() == b"one"
+    assert names(tmp_path) == ["claim.json"]
 
 
 def test_of_eight_threads_exactly_one_creates(tmp_path: Path) -> None:
