@@ -159,7 +159,8 @@ def test_ray_job_submit(archives: Path, tmp_path: Path) -> None:
         head.terminate()
         head.wait(120)
         shutil.rmtree(_short_folder(), ignore_errors=True)
-    assert pipeline.open_run(str(tmp_path / "out")).scores.count_rows() == 24
+    run = pipeline.open_run(str(tmp_path / "out"))
+    assert (run.scores.count_rows(), run.record["git_commit"]) == (24, "c0ffee")
 
 
 def _short_folder() -> str:
@@ -172,7 +173,8 @@ def _submit(
 ) -> subprocess.CompletedProcess[str]:
     address = f"http://127.0.0.1:{dashboard}"
     job = ["python", "jobs/score.py", "--input", str(images), "--output", str(output), "--top", "0"]
-    command = [binary, "job", "submit", "--address", address, "--working-dir", str(ROOT), "--", *job]
+    commit = ["--runtime-env-json", '{"env_vars": {"COPS_GIT_COMMIT": "c0ffee"}}']  # as `make submit` does
+    command = [binary, "job", "submit", "--address", address, "--working-dir", str(ROOT), *commit, "--", *job]
     deadline = time.monotonic() + 150  # the dashboard's agents are the last to come up
     while True:
         done = subprocess.run(
