@@ -17,11 +17,14 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 _EVERY_S = 2.0
 _MIB = 2**20
+_KINDS = ("driver", "worker", "all")
 
 
 def main() -> None:
@@ -37,7 +40,26 @@ def main() -> None:
     options.results.write_text(page)
 
 
-def measure(count: int, size: int) -> dict[str, float]:
+@dataclass(frozen=True)
+class Run:
+    count: int
+    wall_s: float
+    images_per_s: float
+    table_bytes: int
+    memory: dict[str, list[float]]
+    """MiB, in order of time, by kind: driver, worker, all."""
+
+    def peak(self, kind: str) -> float:
+        return max(self.memory[kind])
+
+    def quarters(self, kind: str) -> list[float]:
+        """The peak in each quarter of the run."""
+        samples = self.memory[kind]
+        cuts = [len(samples) * quarter // 4 for quarter in range(5)]
+        return [max(samples[low:high]) for low, high in pairwise(cuts)]
+
+
+def measure(count: int, size: int) -> Run:
     """Make an archive, score it, and watch the memory of every process of the job."""
     with tempfile.TemporaryDirectory(prefix="cops-bench-") as folder:
         samples = [sys.executable, str(ROOT / "jobs/make_samples.py"), "--output", f"{folder}/samples"]
@@ -45,31 +67,31 @@ def measure(count: int, size: int) -> dict[str, float]:
         command = [sys.executable, str(ROOT / "jobs/score.py"), "--input", f"{folder}/samples/images", "--top", "0"]
         began = time.monotonic()
         job = subprocess.Popen([*command, "--output", f"{folder}/out", "--run-id", "bench"], stdout=subprocess.DEVNULL)
-        peaks = watch(job)
+        memory = watch(job)
         wall_s = time.monotonic() - began
         if job.returncode:
             sys.exit(f"the job ended with exit code {job.returncode}")
         record = json.loads(Path(folder, "out/runs/bench.json").read_text())
         tables = sum(file["num_bytes"] for file in record["files"])
-    return {"count": count, "wall_s": wall_s, "images_per_s": record["images_per_s"], "table_bytes": tables, **peaks}
+    return Run(count, wall_s, record["images_per_s"], tables, memory)
 
 
-def watch(job: subprocess.Popen[bytes]) -> dict[str, float]:
-    """Peak resident memory, MiB, of the driver and of the largest worker, and of all together (shared pages once)."""
-    peaks: Counter[str] = Counter()
+def watch(job: subprocess.Popen[bytes]) -> dict[str, list[float]]:
+    """Memory, MiB, every two seconds: of the driver, of the largest worker, and of all together (shared pages once)."""
+    seen: dict[str, list[float]] = defaultdict(list)
     over = threading.Event()
 
     def look() -> None:
         while not over.wait(_EVERY_S):
             for name, value in memory_of(job.pid).items():
-                peaks[name] = max(peaks[name], value)
+                seen[name].append(value / _MIB)
 
     thread = threading.Thread(target=look)
     thread.start()
     job.wait()
     over.set()
     thread.join()
-    return {name: value / _MIB for name, value in peaks.items()}
+    return seen
 
 
 def memory_of(driver: int) -> dict[str, int]:
@@ -102,34 +124,48 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def render(rows: list[dict[str, float]], size: int) -> str:
+def render(rows: list[Run], size: int) -> str:
     git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, capture_output=True, check=False)
-    header = ["images", "seconds", "images/s", "bytes/image in tables", "driver MiB", "largest worker MiB", "all MiB"]
+    small, large = rows
+    growth = ", ".join(f"{kind} ×{large.peak(kind) / small.peak(kind):.2f}" for kind in _KINDS)
     lines = [
         "# The whole job on small images",
         "",
-        f"`python benchmarks/archive.py --count {rows[-1]['count']:.0f}`",
+        f"`python benchmarks/archive.py --count {large.count}`",
         "",
-    ]
-    lines += ["|" + "|".join(header) + "|", "|" + "---|" * len(header)]
-    for row in rows:
-        rate, per_image = row["images_per_s"], row["table_bytes"] / row["count"]
-        cells = [f"{row['count']:,.0f}", f"{row['wall_s']:.0f}", f"{rate:.1f}", f"{per_image:,.0f}"]
-        lines.append("|" + "|".join([*cells, *(f"{row[name]:,.0f}" for name in ("driver", "worker", "all"))]) + "|")
-    first, last = rows[0], rows[-1]
-    growth = ", ".join(f"{name} ×{last[name] / first[name]:.2f}" for name in ("driver", "worker", "all"))
-    lines += [
+        *table(
+            ["images", "seconds", "images/s", "bytes/image in tables", *(f"{kind}, MiB" for kind in _KINDS)],
+            [
+                [
+                    f"{row.count:,}",
+                    f"{row.wall_s:.0f}",
+                    f"{row.images_per_s:.1f}",
+                    f"{row.table_bytes / row.count:,.0f}",
+                    *(f"{row.peak(kind):,.0f}" for kind in _KINDS),
+                ]
+                for row in rows
+            ],
+        ),
         "",
-        f"Memory of the larger archive to the smaller, {last['count'] / first['count']:.0f} times as many: {growth}.",
-    ]
-    lines += ["Driver and worker: private memory, the largest of their kind. All: every process, shared pages once."]
-    lines += [
+        f"Peak memory, the larger archive to the smaller, {large.count / small.count:.0f} times as many: {growth}.",
+        "Driver and worker: private memory, the largest of their kind. All: every process, shared pages once.",
         "",
-        f"{size} px pictures, model `embedded` in float32 on the CPU, {os.cpu_count()} cores, {platform.machine()}, ",
+        f"Peak in each quarter of the {large.count:,} images, MiB:",
+        "",
+        *table(
+            ["", "first", "second", "third", "last"],
+            [[kind, *(f"{peak:,.0f}" for peak in large.quarters(kind))] for kind in _KINDS],
+        ),
+        "",
+        f"{size} px pictures, model `embedded` in float32 on the CPU, {os.cpu_count()} cores, {platform.machine()},",
+        f"Python {platform.python_version()}, commit {commit.stdout.decode().strip()}, {datetime.date.today()}.",
     ]
-    lines += [f"Python {platform.python_version()}, commit {commit.stdout.decode().strip()}, {datetime.date.today()}."]
     return "\n".join(lines) + "\n"
+
+
+def table(header: list[str], rows: list[list[str]]) -> list[str]:
+    return ["|" + "|".join(cells) + "|" for cells in (header, ["---"] * len(header), *rows)]
 
 
 if __name__ == "__main__":
