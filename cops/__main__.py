@@ -11,7 +11,7 @@ import tyro
 from PIL import Image
 
 from cops.assembly import load
-from cops.errors import ConfigError, CopsError, ImageError
+from cops.errors import ConfigError, CopsError, ImageError, is_wrong_use
 from cops.images import to_rgb
 from cops.model import CoPS, Prediction
 from cops.overlay import heat_overlay, with_colour_bar
@@ -39,6 +39,8 @@ class Options:
 
 def run(options: Options) -> int:
     """Score each picture and print a line for it; a bad one gets a message, and the others are done all the same."""
+    if options.save is not None and options.save.exists() and not options.save.is_dir():
+        raise ConfigError(f"--save: expected a folder, {options.save} is a file")
     model = load(options.model, options.device, options.precision, options.clip_weights)
     for warning in model.warnings:
         print(f"note: {warning}", file=sys.stderr)
@@ -106,10 +108,10 @@ def main() -> int:
         return WRONG_USE
     try:
         return run(options)
-    except ConfigError as exc:
+    except CopsError as exc:
         print(f"error: {exc}", file=sys.stderr)
-        return WRONG_USE
-    except (CopsError, OSError) as exc:
+        return WRONG_USE if is_wrong_use(exc) else ALL_FAILED
+    except OSError as exc:
         print(f"error: {exc}", file=sys.stderr)
         return ALL_FAILED
 

@@ -9,13 +9,13 @@ from torch import Tensor
 
 import cops
 from cops.backbone import architecture
-from cops.checkpoint import EMBEDDED, LEARNED, Checkpoint, check_tensors, expected_shapes, find_clip, read_checkpoint
+from cops.checkpoint import EMBEDDED, Checkpoint, check_tensors, expected_shapes, find_clip, read_checkpoint
 from cops.class_tokens import draw_class_noise
 from cops.config import CopsConfig, check_names, profile_named
 from cops.errors import ConfigError
 from cops.initialise import random_tensors
 from cops.model import CoPS, use_precision
-from cops.published import count_deep_layers, normalise_names
+from cops.published import LEARNED, count_deep_layers, normalise_names
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 NOISE = f"{LEARNED}class_noise"
@@ -48,8 +48,9 @@ def from_checkpoint(checkpoint: Checkpoint, device: str = "cpu", precision: str 
     precision = find_precision(precision)
     place = find_device(device)
     with torch.device("meta"):
-        model = CoPS(checkpoint.config, provenance=checkpoint.provenance, model_id=checkpoint.model_id(precision))
+        model = CoPS(checkpoint.config, provenance=checkpoint.provenance)
     model.load_state_dict(checkpoint.tensors, strict=True, assign=True)
+    model.model_id = checkpoint.model_id(precision)
     model.requires_grad_(False)
     use_precision(model, precision)
     return model.to(place).eval()

@@ -24,13 +24,13 @@ from torch import Tensor
 from cops.backbone import architecture, check_activation
 from cops.clip_weights import all_openai_sha256, download_clip, file_sha256, published_sha256, read_clip_file
 from cops.config import CopsConfig
-from cops.errors import CheckpointError, ConfigError
+from cops.errors import CheckpointError, ConfigError, TransferError
 from cops.model import CoPS
+from cops.published import LEARNED
 
 FORMAT = "cops-checkpoint/1"
 EMBEDDED = "embedded"
 EMBEDDED_PATH = Path(__file__).parent / "weights" / "embedded.safetensors"
-LEARNED = "prompt_learner."
 
 SCORING_VERSION = 1  # raise it when a change of the code changes scores
 REMARKS = ("profile", "pretrained", "noise_seed")  # fields of the config that change no score
@@ -97,7 +97,7 @@ def save_checkpoint(
     """Write a checkpoint, whole or not at all; tensors keep their precision.
 
     Args:    tensors: `prompt_learner.*`, and CLIP's, all or none of them.
-    Raises:  CheckpointError: the file cannot be written.
+    Raises:  TransferError: the file cannot be written.
     """
     metadata = {
         "format": FORMAT,
@@ -117,7 +117,7 @@ def save_checkpoint(
         finally:
             Path(partial).unlink(missing_ok=True)
     except OSError as exc:
-        raise CheckpointError(f"cannot write {path}: {exc}") from exc
+        raise TransferError(f"cannot write {path}: {exc}") from exc
 
 
 def find_clip(

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cops.errors import CheckpointError
+from cops.errors import CheckpointError, TransferError
 from cops.torch_files import read_torch_file
 
 # Numbers that OpenAI's archives hold beside the weights.
@@ -59,7 +59,7 @@ def download_clip(backbone: str | Mapping[str, Any], pretrained: str | None) -> 
     try:
         path = Path(download_pretrained(known))
     except Exception as exc:  # hub, urllib and file systems share no narrower root
-        raise CheckpointError(
+        raise TransferError(
             f"could not download the {pretrained!r} weights of {backbone!r} ({type(exc).__name__}: {exc}); "
             "where there is no network, give the file: clip_weights=PATH"
         ) from exc

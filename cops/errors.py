@@ -13,9 +13,18 @@ class CheckpointError(CopsError):
     """A weight file that is absent, damaged, of another format, or not the one expected."""
 
 
+class TransferError(CheckpointError):
+    """Weights that could not be downloaded, or a checkpoint that could not be written: it may work another time."""
+
+
 class ImageError(CopsError):
     """A picture that cannot be scored as it was given."""
 
 
 class ShapeError(CopsError, ValueError):
     """An array whose shape does not fit the operation."""
+
+
+def is_wrong_use(error: CopsError) -> bool:
+    """Whether the same request would fail again: what was given cannot be used."""
+    return isinstance(error, ConfigError | CheckpointError) and not isinstance(error, TransferError)

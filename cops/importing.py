@@ -1,7 +1,6 @@
 """Published weights into our checkpoint, with the constants that their file does not hold."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,12 +10,12 @@ from torch import Tensor
 
 import cops
 from cops.assembly import NOISE, config_of_parts
-from cops.checkpoint import LEARNED, check_finite, compare_tensors, expected_shapes, find_clip, save_checkpoint
+from cops.checkpoint import check_finite, compare_tensors, expected_shapes, find_clip, save_checkpoint
 from cops.class_tokens import draw_class_noise
 from cops.clip_weights import file_sha256
 from cops.config import CopsConfig, profile_named
 from cops.errors import ConfigError
-from cops.published import read_published
+from cops.published import LEARNED, read_published
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +63,7 @@ def import_weights(options: ImportOptions) -> Path:
         profile=options.profile,
         noise_seed=options.noise_seed,
     )
-    learned |= _noise(config, learned)
+    learned |= _noise(config)
     expected = {name: shape for name, shape in expected_shapes(config).items() if name.startswith(LEARNED)}
     compare_tensors(expected, learned, label=str(options.weights))
     check_finite(learned, label=str(options.weights))
@@ -91,11 +90,9 @@ def _backbone(options: ImportOptions) -> tuple[str | dict[str, Any], str | None]
     return config, None
 
 
-def _noise(config: CopsConfig, learned: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The bank for the width that the file says; where it says none, the check of shapes names what is amiss."""
-    queries = learned.get(f"{LEARNED}t_n")
-    width = queries.shape[-1] if queries is not None else 1
-    return {NOISE: draw_class_noise(config.samples, width, seed=config.noise_seed)}
+def _noise(config: CopsConfig) -> dict[str, Tensor]:
+    samples, width = expected_shapes(config)[NOISE]
+    return {NOISE: draw_class_noise(samples, width, seed=config.noise_seed)}
 
 
 def _clip(config: CopsConfig, options: ImportOptions) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ from cops.config import CopsConfig
 from cops.errors import ConfigError
 from cops.images import Images, as_batch, to_pixels
 from cops.prompts import PromptLearner, enclose, encode_prompts
+from cops.published import ENCODER, LEARNED
 from cops.vision import encode_images
 
 DEFAULT_BATCH = {"cuda": 16}
@@ -77,12 +78,15 @@ class CoPS(nn.Module):
     Build it with `cops.load`, `cops.build` or `cops.from_checkpoint`; made directly, its weights are not set.
     """
 
-    def __init__(self, config: CopsConfig, *, provenance: Mapping[str, Any] | None = None, model_id: str = "") -> None:
+    model_id: str
+    """Of the checkpoint that the weights are from; empty where other weights were loaded since."""
+
+    def __init__(self, config: CopsConfig, *, provenance: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         clip: CLIP = build_clip(config)
         self.config = config
         self.provenance = dict(provenance or {})
-        self.model_id = model_id
+        self.model_id = ""
         self.precision = "float32"
         self.grid = config.image_size // int(clip.visual.patch_size[0])
         self.visual = clip.visual
@@ -111,6 +115,18 @@ class CoPS(nn.Module):
     @property
     def device(self) -> torch.device:
         return cast(Tensor, self.positional_embedding).device
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As torch's own. What CoPS learns may be named as published: without prefix, with the VAE's encoder, which is
+        left out, and without a bank of class noise, which stays as it is.
+        """
+        learned = {name.partition(".")[0] for name in self.prompt_learner.state_dict()}
+        named = {LEARNED + name if name.partition(".")[0] in learned else name: state_dict[name] for name in state_dict}
+        kept = {name: tensor for name, tensor in named.items() if not name.removeprefix(LEARNED).startswith(ENCODER)}
+        if not self.prompt_learner.class_noise.is_meta:
+            kept.setdefault(f"{LEARNED}class_noise", self.prompt_learner.class_noise)
+        self.model_id = ""
+        return super().load_state_dict(kept, strict=strict, assign=assign)
 
     def forward(self, pixels: Float[Tensor, "b 3 s s"]) -> ForwardPass:
         """Everything the figure shows, for normalised pixels."""

@@ -3,14 +3,15 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from cops.errors import CheckpointError
+from cops.errors import CheckpointError, ConfigError
 from cops.torch_files import read_torch_file
 
-PREFIX = "prompt_learner."
-ENCODER = "vae_encoder."
+LEARNED = "prompt_learner."  # before the name of everything that CoPS learns
+ENCODER = "vae_encoder."  # training alone needs it
 DEEP = re.compile(r"compound_prompts_text\.(\d+)$")
 
 
@@ -29,10 +30,17 @@ def read_published(path: str | Path) -> dict[str, Tensor]:
     return normalise_names(learned)
 
 
-def normalise_names(learned: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Published names with their prefix, float32; the VAE's encoder is left out, since inference does not need it."""
-    named = {name.removeprefix(PREFIX): tensor.detach().float() for name, tensor in learned.items()}
-    return {PREFIX + name: tensor for name, tensor in named.items() if not name.startswith(ENCODER)}
+def normalise_names(learned: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Published names with their prefix, float32; the VAE's encoder is left out, since inference does not need it.
+
+    Raises:  ConfigError: there is something else than tensors.
+    """
+    if set(learned) == {"prompt_learner"} and isinstance(learned["prompt_learner"], Mapping):
+        learned = learned["prompt_learner"]  # a published file as `torch.load` gives it
+    if wrong := [str(name) for name, value in learned.items() if not isinstance(value, Tensor)]:
+        raise ConfigError(f"expected a state dict of tensors; these are none: {', '.join(wrong[:6])}")
+    named = {name.removeprefix(LEARNED): tensor.detach().float() for name, tensor in learned.items()}
+    return {LEARNED + name: tensor for name, tensor in named.items() if not name.startswith(ENCODER)}
 
 
 def count_deep_layers(learned: Mapping[str, Tensor]) -> int:

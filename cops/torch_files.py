@@ -26,4 +26,5 @@ def read_torch_file(path: str | Path) -> Any:
             f"{path} refused: it holds more than tensors, or is no torch file. Nothing was run"
         ) from exc
     except DAMAGED as exc:
-        raise CheckpointError(f"{path} is no readable torch file: {next(iter(str(exc).splitlines()), '')}") from exc
+        what = next(iter(str(exc).splitlines()), "")
+        raise CheckpointError(f"{path} is no readable torch file ({type(exc).__name__}: {what})") from exc

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from cops.errors import ConfigError, CopsError
+from cops.errors import CopsError, is_wrong_use
 from pipeline.errors import InputError
 
 DONE, FAILED, WRONG_USE, TOO_MANY_BAD = 0, 1, 2, 3
+INTERRUPTED = 130  # as shells say of what Ctrl-C stopped
 
 
 def fail(error: CopsError) -> int:
     """Say what went wrong on stderr, without a traceback; the exit code that it means."""
     print(f"error: {error}", file=sys.stderr)
-    return WRONG_USE if isinstance(error, InputError | ConfigError) else FAILED
+    return WRONG_USE if isinstance(error, InputError) or is_wrong_use(error) else FAILED

@@ -14,7 +14,7 @@ if __name__ == "__main__":  # however it is started, `cops` and `pipeline` are f
 import tyro
 
 from cops.errors import CopsError
-from jobs.exits import DONE, TOO_MANY_BAD, fail
+from jobs.exits import DONE, INTERRUPTED, TOO_MANY_BAD, fail
 from pipeline.config import Device, Format, Precision, ScoreConfig, new_run_id
 from pipeline.decode import DecodeRules
 from pipeline.errors import InputError
@@ -28,7 +28,7 @@ class Options:
     """Score every image of an archive, once, into tables that SQL reads.
 
     Exit codes: 0 done; 1 failed, and the same command with the same --run-id goes on; 2 wrong use; 3 done, but too many
-    bad images.
+    bad images; 130 stopped by Ctrl-C.
     """
 
     input: Repeatable = ()
@@ -57,7 +57,7 @@ class Options:
     """The category of all images."""
 
     path_fields: str | None = None
-    """Columns read from the path, matched from its end: '{line}/{category}/{date}/{name}'."""
+    """Columns read from the path below the input, matched from its end: '{line}/{category}/{date}/{name}'."""
 
     keep_columns: str | None = None
     """Columns of a manifest or Parquet input, or fields of WebDataset .json files, to keep: a,b,c."""
@@ -87,7 +87,7 @@ class Options:
     """Of the model's large products; auto is float32."""
 
     max_error_fraction: float = 0.01
-    """More bad images than this share of the planned ones ends the run with exit code 3, all good rows kept."""
+    """More bad images than this share of the archive ends the run with exit code 3, all good rows kept."""
 
     limit: int | None = None
     """Only the first N images."""
@@ -127,7 +127,7 @@ class Options:
             output=self.output,
             model=self.model,
             clip_weights=self.clip_weights,
-            run_id=self.run_id or new_run_id(),
+            run_id=new_run_id() if self.run_id is None else self.run_id,
             format=self.format,
             incremental=self.incremental,
             category=self.category,
@@ -149,7 +149,7 @@ class Options:
 
 def main(options: Options) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    for name in ("aiobotocore", "botocore", "s3fs", "fsspec"):  # they tell where they found credentials
+    for name in ("aiobotocore", "botocore", "s3fs", "fsspec", "torch"):  # some tell where they found credentials
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         config = options.config()
@@ -161,6 +161,9 @@ def main(options: Options) -> int:
         report = summary.score_and_report(config, top=options.top)
     except CopsError as error:
         return fail(error)
+    except KeyboardInterrupt:
+        print(f"stopped. What is scored is kept; --run-id {config.run_id} goes on with it", file=sys.stderr)
+        return INTERRUPTED
     print(report.text)
     return TOO_MANY_BAD if report.too_many_bad else DONE
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+import cops
 from pipeline import ledger
 from pipeline.errors import RunError
 from pipeline.layout import Parts, RunLayout, Table
 from pipeline.write import STAGES, TOTALS_KEY
 
 _PACKAGES = (
-    "cops-inspection",
     "ray",
     "torch",
     "open_clip_torch",
@@ -96,7 +96,7 @@ def file_records(files: Sequence[DataFile]) -> list[dict[str, Any]]:
 
 
 def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "cops-inspection": cops.__version__}
     for name in _PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)

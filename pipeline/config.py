@@ -25,6 +25,12 @@ def new_run_id() -> str:
     return datetime.datetime.now(datetime.UTC).strftime("run-%Y-%m-%dT%H-%M-%SZ")
 
 
+def check_threshold(name: str, value: float) -> None:
+    """Raises:  InputError: no score can be compared with it."""
+    if not 0 <= value <= 1:
+        raise InputError(f"{name}: scores lie in 0..1, so a threshold does; got {value}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig:
     """One run of jobs/score.py. Raises InputError where a value cannot be meant."""
@@ -54,13 +60,16 @@ class ScoreConfig:
     def __post_init__(self) -> None:
         if not self.inputs:
             raise InputError("no --input given")
+        given = [("--output", self.output), ("--model", self.model), *(("--input", uri) for uri in self.inputs)]
+        if empty := [name for name, text in given if not text.strip()]:
+            raise InputError(f"{empty[0]}: expected a path or URI, got an empty one; is a variable not set?")
         if not _RUN_ID.fullmatch(self.run_id):
             raise InputError(f"--run-id: expected letters, digits, '.', '_' and '-' (128 at most), got {self.run_id!r}")
         if self.thresholds and (self.image_threshold is not None or self.pixel_threshold is not None):
             raise InputError("give --thresholds or --image-threshold and --pixel-threshold, not both")
         for name, value in (("--image-threshold", self.image_threshold), ("--pixel-threshold", self.pixel_threshold)):
-            if value is not None and not 0 < value <= 1:
-                raise InputError(f"{name}: scores lie in 0..1, so a threshold is above 0 and at most 1; got {value}")
+            if value is not None:
+                check_threshold(name, value)
         if not 0 <= self.max_error_fraction <= 1:
             raise InputError(f"--max-error-fraction: expected a number from 0 to 1, got {self.max_error_fraction}")
         for name, count in (("--limit", self.limit), ("--batch-size", self.batch_size)):

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from cops.images import MAX_SIDE_PX, flatten, orientation_of, strips, upright
 from pipeline.errors import InputError
+from pipeline.float_tiff import FloatTiff, describe_tiff, read_float_tiff
 from pipeline.schema import Reason
 
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # it writes a line on stderr for every bad TIFF
@@ -32,12 +33,16 @@ ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.init()  # registers every plugin; `formats=` below chooses among them
 Image.MAX_IMAGE_PIXELS = None  # ours is checked before any pixel is decoded, and says so in the table
 
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
+PILLOWS_FLOAT_TIFF = "L;32F"  # the one kind of float TIFF that Pillow reads
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_PLANES, _TIFF_EXTRA_SAMPLES, _TIFF_SAMPLE_FORMAT = 258, 262, 284, 338, 339
 _SIGNED, _FLOAT, _SEPARATE_PLANES = 2, 3, 2
 _ALPHAS = {1: "premultiplied", 2: "straight"}
+_RIFF_HEADER_BYTES = 8
 _PNG_SIGNATURE_BYTES = 8
 _PNG_HEADER = slice(12, 16)  # after signature 8 and chunk length 4
 _PNG_BIT_DEPTH_AT = 24  # signature 8, chunk length 4, "IHDR" 4, width 4, height 4
+_PNG_COLOUR_AT, _PNG_GREY_ALPHA = 25, 4
 
 # What decoding one picture takes beside its encoded bytes, at its peak; measured at 3000×3000. Animated lossless WebP
 # takes 19.3, still WebP 16 to 18, 16-bit colours with alpha 16.3, progressive JPEG up to 12.1, most others 5 to 9.
@@ -133,6 +138,7 @@ def _row_guard(data: bytes) -> Iterator[None]:
         except Exception as exc:  # the row guard of the whole pipeline
             text = f"{type(exc).__name__}: {exc}"[:300]
             cut = any(word in text.lower() for word in ("truncated", "unexpected end", "not enough", "incomplete"))
+            cut |= data[:4] == b"RIFF" and len(data) < _RIFF_HEADER_BYTES + int.from_bytes(data[4:8], "little")  # WebP
             raise ImageRejected(Reason.TRUNCATED if cut else Reason.CORRUPT, text) from exc
 
 
@@ -152,8 +158,10 @@ def resize(rgb: Image.Image, side: int) -> RGB:
 
 def _decode(data: bytes, rules: DecodeRules) -> Decoded:
     _check_bytes(data, rules)
+    if data[:4] in TIFF_SIGNATURES and (tiff := read_float_tiff(data)) and tiff.mode != PILLOWS_FLOAT_TIFF:
+        return _decode_float_tiff(data, tiff, rules)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        _check_size(image, rules)
+        _check_size(image.size, rules)
         form, mode, depth = str(image.format), image.mode, _depth(image, data)
         if form == "PNG":
             _check_png(data)
@@ -166,13 +174,32 @@ def _decode(data: bytes, rules: DecodeRules) -> Decoded:
         image.close()  # its pixels, before there are others
     if rgb is None:
         assert depth is not None
+        if form == "PNG" and data[_PNG_COLOUR_AT] == _PNG_GREY_ALPHA:
+            mode = "LA"  # Pillow opens it as RGBA
         mode = mode if mode[0] in "IF" else f"{mode};{depth.bits}"
         rgb = _deep_rgb(_deep_pixels(data) if packed is None else packed, depth, rules, clear)
     return Decoded(upright(rgb, orientation), form, mode)
 
 
-def _check_size(image: Image.Image, rules: DecodeRules) -> None:
-    width, height = image.size
+def _decode_float_tiff(data: bytes, tiff: FloatTiff, rules: DecodeRules) -> Decoded:
+    width, height = tiff.size
+    _check_size(tiff.size, rules)
+    taken = 2 * tiff.bytes_per_pixel + 4  # OpenCV holds a strip beside the numbers, and one strip may be all of them
+    if width * height * taken > PEAK_BYTES_PER_PIXEL * rules.max_pixels:
+        most = PEAK_BYTES_PER_PIXEL * rules.max_pixels // taken
+        raise ImageRejected(Reason.TOO_MANY_PIXELS, f"{width}×{height} pixels of {tiff.mode}; at most {most}")
+    if tiff.end > len(data):  # OpenCV would fill the rest with black
+        raise ImageRejected(Reason.TRUNCATED, f"a TIFF that ends {tiff.end - len(data)} bytes before its picture does")
+    values = _deep_pixels(data)  # upright: OpenCV turns TIFFs
+    if sorted(values.shape[:2]) != sorted(tiff.size):
+        raise ImageRejected(Reason.CORRUPT, f"a TIFF of {width}×{height} pixels that decodes to {values.shape[:2]}")
+    alpha = _ALPHAS.get(tiff.extra_samples, "none")
+    depth = _Depth(tiff.bits, "float", zero_is_white=tiff.zero_is_white, alpha=alpha)
+    return Decoded(_deep_rgb(values, depth, rules), "TIFF", tiff.mode)
+
+
+def _check_size(size: tuple[int, int], rules: DecodeRules) -> None:
+    width, height = size
     found = f"{width}×{height} pixels; at most"
     if width * height > rules.max_pixels:
         raise ImageRejected(Reason.TOO_MANY_PIXELS, f"{found} {rules.max_pixels} (--max-pixels)")
@@ -182,8 +209,9 @@ def _check_size(image: Image.Image, rules: DecodeRules) -> None:
 
 def _check_png(data: bytes) -> None:
     """Pillow decodes a PNG whose data fail their checksum, up to where they end: so each chunk's is tested here."""
-    view, at = memoryview(data), _PNG_SIGNATURE_BYTES
-    while (name := bytes(view[at + 4 : at + 8])) != b"IEND":
+    view, at, name = memoryview(data), _PNG_SIGNATURE_BYTES, b""
+    while name != b"IEND":
+        name = bytes(view[at + 4 : at + 8])
         end = at + 8 + int.from_bytes(view[at : at + 4])  # a chunk is its length 4, name 4, content, checksum 4
         if len(view) < end + 4:
             raise ImageRejected(Reason.TRUNCATED, "a PNG that ends before its last chunk does")
@@ -300,25 +328,11 @@ def _check_float(values: npt.NDArray[np.generic], rules: DecodeRules) -> None:
         raise ImageRejected(Reason.VALUE_RANGE, message + "--bit-depth-range LO:HI")
 
 
-def _describe_tiff(data: bytes) -> str:
-    """What a TIFF that Pillow does not know says of itself."""
-    try:
-        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
-        stream = io.BytesIO(data)
-        stream.seek(tags.next)
-        tags.load(stream)
-        bits = "+".join(str(depth) for depth in tags[_TIFF_BITS][:8])
-        kind = {_SIGNED: "signed", _FLOAT: "float"}.get(tags.get(_TIFF_SAMPLE_FORMAT, (1,))[0], "unsigned")
-    except Exception:  # noqa: BLE001 -- it is refused anyway; this is about the words
-        return "a TIFF whose header cannot be read"
-    return f"a TIFF of {bits} bits, {kind}, a kind that is not read; store it as 8 or 16 bits, or as 32-bit float grey"
-
-
 def _unidentified(data: bytes) -> ImageRejected:
     """What lies under an image's name, in words."""
     head = data[:512].lstrip()
-    if data[:4] in (b"II*\0", b"MM\0*"):
-        return ImageRejected(Reason.UNSUPPORTED, _describe_tiff(data))
+    if data[:4] in TIFF_SIGNATURES:
+        return ImageRejected(Reason.UNSUPPORTED, describe_tiff(data))
     if head[:1] == b"<":
         return ImageRejected(Reason.NOT_AN_IMAGE, "it is an HTML or XML page, not a picture")
     if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):

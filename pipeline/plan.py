@@ -71,6 +71,8 @@ def metadata_types(config: ScoreConfig, sources: Iterable[Source]) -> dict[str, 
 def _common_type(name: str, sources: Iterable[Source]) -> pa.DataType:
     found: set[pa.DataType] = set()
     for source in sources:
+        if source.format == "images":
+            raise InputError(f"--keep-columns {name}: {source.root.uri()} holds images, which have no columns")
         if source.schema is None:
             found.add(pa.string())
         elif name in source.schema.names:
@@ -93,9 +95,11 @@ def write_plan(
     writer = PlanWriter(root, folder, rows.schema)
     template = config.path_template
     unmatched = 0
+    kept: Counter[str] = Counter()
     for table in _rows_of(sources, rows, config.limit):
         writer.add(table)
         unmatched += _unmatched(table, template)
+        kept.update({name: len(table) - table[name].null_count for name in rows.metadata})
     files = writer.close()
     summary = PlanSummary(planned=writer.rows, unmatched=unmatched)
     if summary.planned:
@@ -107,6 +111,9 @@ def write_plan(
     summary.ignored = dict(sum((source.ignored for source in sources), Counter()))
     summary.formats = {source.root.uri(): source.format for source in sources}
     _require_images(summary, sources)
+    for name in config.keep_columns:
+        if name in kept and not kept[name]:
+            log.warning("--keep-columns %s: no image has a value for it", name)
     _add_totals(summary, root, files)
     return files, summary
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
+import stat
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -242,10 +243,16 @@ def _files(wanted: Sequence[_Wanted], max_bytes: int) -> list[_Outcome]:
 
 def _local_file(path: str, limit: int, max_bytes: int) -> _Outcome:
     try:
-        with Path(LocalFileSystem._strip_protocol(path)).open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            return _within(file.read() if size <= limit else size, limit, max_bytes)
+        # Not waiting for its other end: a manifest may name a pipe.
+        descriptor = os.open(LocalFileSystem._strip_protocol(path), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        try:
+            info = os.fstat(descriptor)
+            if not stat.S_ISREG(info.st_mode):
+                return ImageRejected(Reason.NOT_A_FILE, "a folder, pipe or device, no file")
+            with open(descriptor, "rb", closefd=False) as file:
+                return _within(file.read(limit + 1) if info.st_size <= limit else info.st_size, limit, max_bytes)
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError) as exc:  # ValueError: a null character in the name
         return exc if isinstance(exc, OSError) else ImageRejected(Reason.BAD_NAME, str(exc))
 

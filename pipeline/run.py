@@ -36,6 +36,7 @@ from pipeline.failures import as_run_errors, is_of_the_world
 from pipeline.layout import TABLES, RunLayout
 from pipeline.localize import Localize
 from pipeline.model import ModelCard, builder, card_of, read_model, share
+from pipeline.places import check_inputs, check_output
 from pipeline.progress import Progress
 from pipeline.runs import read_record
 from pipeline.schema import RUN_FORMAT
@@ -85,6 +86,7 @@ def score(config: ScoreConfig, *, top: int = 0, execution: Execution | None = No
         job = prepare(config)
         if complete := _complete(job):
             return complete
+        check_inputs(config)
         connect()
         execution = execution or plan_execution(config)
         try:
@@ -100,7 +102,8 @@ def score(config: ScoreConfig, *, top: int = 0, execution: Execution | None = No
 
 
 def prepare(config: ScoreConfig) -> Job:
-    """Raises:  InputError, CheckpointError: the model or the thresholds cannot be used."""
+    """Raises:  InputError, CheckpointError: the output, the model or the thresholds cannot be used."""
+    check_output(config)
     model = read_model(config)
     card = card_of(model, config)
     thresholds = choose_thresholds(config, card)

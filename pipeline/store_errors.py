@@ -53,7 +53,7 @@ class FormatError(ValueError):
 
 def describe(exc: BaseException) -> str:
     """An exception in at most 300 characters, with its code and without the secrets that clients put into texts."""
-    text = without_user_info(str(exc))
+    text = " ".join(without_user_info(str(exc)).split())
     if "://" in text or re.search(r"\?\S*=", text):
         text = re.sub(r"(?s)\?.*", "?…", text)  # a query ends wherever its writer liked
     code = code_of(exc)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,7 @@ def score_and_report(config: ScoreConfig, *, top: int) -> Report:
     """Score, commit, and say what came of it. Raises what `pipeline.run.score` raises."""
     result = score(config, top=top)
     record = result.record
-    bad, planned = record["counts"]["quarantined"], record["counts"]["planned"]
-    too_many = planned > 0 and bad / planned > config.max_error_fraction
+    too_many = too_many_bad(record["counts"], config.max_error_fraction)
     lines = [_headline(result), *_counts(record), *_tables(result)]
     if result.top:
         sheet = f"{result.layout.commit_path.removesuffix('.json')}.png"
@@ -35,10 +35,20 @@ def score_and_report(config: ScoreConfig, *, top: int) -> Report:
         lines += ["", f"Highest scores (contact sheet: {result.layout.root.uri(sheet)})"]
         lines += [top_table([item.row for item in result.top])]
     lines += [f"\nWARNING: {warning}" for warning in record["warnings"]]
-    if too_many:
-        share = f"{bad:,} of {planned:,} images ({bad / planned:.1%}) are in quarantine"
-        lines += [f"\n{share}, more than --max-error-fraction {config.max_error_fraction:g}: exit code 3"]
-    return Report("\n".join(lines), too_many)
+    lines += [f"\n{too_many}: exit code 3"] if too_many else []
+    return Report("\n".join(lines), bool(too_many))
+
+
+def too_many_bad(counts: Mapping[str, int], max_error_fraction: float) -> str | None:
+    """What to say where more of the archive is bad than the run was to bear; None where it is not.
+
+    Of all of it: an incremental run looks again at every image that is bad for good, and at few others.
+    """
+    bad, archive = counts["quarantined"], counts["planned"] + counts["skipped"]
+    if not archive or bad / archive <= max_error_fraction:
+        return None
+    share = f"{bad:,} of {archive:,} images ({bad / archive:.1%}) are in quarantine"
+    return f"{share}, more than --max-error-fraction {max_error_fraction:g}"
 
 
 def dry_run(config: ScoreConfig) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.config import check_threshold
 from pipeline.errors import InputError
 from pipeline.storage import open_root, redact
 
@@ -64,8 +67,21 @@ def read_thresholds(uri: str, model_id: str) -> Thresholds:
             f"--thresholds: {name} is for model {', '.join(others) or '(none)'}, this run uses {model_id}: "
             "thresholds of one model mean nothing for another: calibrate again"
         )
-    found = {row["category"]: Threshold(row["image_threshold"], row["pixel_threshold"]) for row in rows}
+    for column in COLUMNS[2:]:
+        kind = table.schema.field(column).type
+        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+            raise InputError(f"--thresholds: {name}: expected numbers in {column}, got {kind}")
+    found = {row["category"]: Threshold(*(_value(row, column, name) for column in COLUMNS[2:])) for row in rows}
     if len(found) != len(rows):
         raise InputError(f"--thresholds: {name} has more than one row for a category")
     pooled = found.pop(None, Threshold())
     return Thresholds(pooled, found)
+
+
+def _value(row: Mapping[str, Any], column: str, table: str) -> float | None:
+    """A cell's threshold; NaN is none, as Polars and NumPy write it."""
+    value = row[column]
+    if value is None or math.isnan(value):
+        return None
+    check_threshold(f"--thresholds: {table}: {column} of {row['category']!r}", value)
+    return float(value)

@@ -201,7 +201,9 @@ def _text(value: Any) -> str | None:
     if value is None or value != value:  # noqa: PLR0124 -- NaN
         return None
     if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
+        value = value.decode("utf-8", "backslashreplace")
+    elif not isinstance(value, bool | int | float | list | dict):  # dates, decimals
+        value = str(value)
     if isinstance(value, str):
         return _printable(value)
     try:

@@ -5,6 +5,7 @@ The way in for very large archives: nothing is listed, and rows stream through.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -57,6 +58,13 @@ def manifest_items(root: Root, path: str, *, wanted_fields: Sequence[str]) -> It
         raise error(f"{manifest_uri}: the manifest cannot be read: {describe(exc)}") from None
 
 
+def csv_columns(root: Root, path: str) -> list[str]:
+    """The columns of a CSV manifest; none where it cannot be read, which `manifest_items` then tells."""
+    with contextlib.suppress(csv.Error, OSError, ValueError), root.fs.open(path, "rb") as file:
+        return list(csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", newline="")).fieldnames or [])
+    return []
+
+
 def _opened_items(
     root: Root, path: str, manifest_uri: str, kind: str, wanted_fields: Sequence[str]
 ) -> Iterator[PlanItem]:
@@ -96,7 +104,8 @@ class _Resolver:
     def _item(self, row: dict[str, Any], place: str) -> PlanItem:
         uri = row.get("uri")
         if not isinstance(uri, str) or not uri.strip():
-            return PlanItem(image_uri=place, bad=Bad(reason=Reason.BAD_URI, message="the row has no uri"))
+            found = "the row has no uri" if uri is None or uri == "" else f"expected a path or URI, got {uri!r}"[:100]
+            return PlanItem(image_uri=place, bad=Bad(reason=Reason.BAD_URI, message=found))
         protocol = uri.partition("://")[0] if "://" in uri else None
         if "::" in uri or (protocol and protocol not in IMAGE_PROTOCOLS) or has_credentials(uri):
             message = f"expected a path or a URI of {', '.join(sorted(IMAGE_PROTOCOLS))} without credentials"

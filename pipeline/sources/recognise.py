@@ -14,6 +14,7 @@ import pyarrow as pa
 from pipeline.config import Format
 from pipeline.errors import InputError
 from pipeline.sources.items import is_hidden, is_image
+from pipeline.sources.manifest import csv_columns
 from pipeline.sources.parquet import choose_image_column, image_columns, read_schema
 from pipeline.sources.walk import MAGIC, walk_files, walk_glob, walk_prefix
 from pipeline.storage import Root, open_root, redact
@@ -89,6 +90,12 @@ def recognise(uri: str, *, forced: Format = "auto", image_column: str | None = N
     return source
 
 
+def _csv_schema(source: Source, path: str) -> pa.Schema | None:
+    """A CSV manifest's columns, all of them text; JSON lines have none to speak of."""
+    names = csv_columns(source.root, path) if path.lower().endswith(".csv") else None
+    return pa.schema([(name, pa.string()) for name in names]) if names else None
+
+
 def _find_files(root: Root, uri: str) -> tuple[Iterator[tuple[str, int | None]], str, bool]:
     """(files, base folder, whether they were named by the user and not found in a folder)."""
     if root.fs.isfile(root.path):
@@ -156,7 +163,8 @@ def _look_inside(
 ) -> None:
     """A Parquet file with image bytes is a shard, one with a `uri` column a manifest."""
     if not any(path.lower().endswith(".parquet") for path, _ in peeked):
-        return  # a CSV or JSON-lines manifest
+        source.schema = _csv_schema(source, peeked[0][0]) if len(peeked) == 1 else None
+        return
     readable = (read_schema(source.root, path) for path, _ in peeked if file_format(path) == "parquet")
     schema = next((schema for schema in readable if schema is not None), None)
     if schema is None:

@@ -28,7 +28,8 @@ def index_tar(uri: str, *, wanted_fields: Sequence[str]) -> list[PlanItem]:
     """Every picture in a shard, in its order, with the wanted fields of the `.json` beside it.
 
     A key is the member's path up to the first dot of its name, as in WebDataset; masks and the like
-    (`key.mask.png`) are no pictures to score.
+    (`key.mask.png` beside `key.jpg`) are no pictures to score. Where no picture has that key, the dot is part of a name
+    (`part.0001.png`), whose key ends at its last dot.
 
     Raises:  StoreError: the store failed in every try.
     """
@@ -43,25 +44,25 @@ def _opened_index(root: Root, uri: str, shard: str, wanted_fields: Sequence[str]
 
 
 def _index(file: WatchedFile, uri: str, shard: str, wanted_fields: Sequence[str]) -> list[PlanItem]:
-    pictures: list[tuple[str, tarfile.TarInfo]] = []
+    found: list[tuple[str, tarfile.TarInfo]] = []
     fields: dict[str, dict[str, Any]] = {}
     verdict: Bad | None = None
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             for member in _members(tar):
-                key, _, ending = _split(member.name)
-                if f".{ending}" in ENDINGS and not is_hidden(member.name):
-                    pictures.append((key, member))
-                elif ending == "json" and wanted_fields and member.size <= _MAX_JSON and member.isreg():
+                key, dot, ending = member.name.rpartition(".")
+                if dot + ending.lower() in ENDINGS and not is_hidden(member.name):
+                    found.append((key, member))
+                elif ending.lower() == "json" and wanted_fields and member.size <= _MAX_JSON and member.isreg():
                     fields[key] = _json_fields(tar, member)
             verdict = _unfinished(file, tar)
     except PARSING as exc:
         if file.error is not None:  # the store broke off, not the tar
             raise
-        found = f"after {len(pictures)} pictures" if pictures else "at its start"
-        reason = Reason.TRUNCATED_SHARD if pictures else Reason.UNREADABLE_SHARD
-        verdict = Bad(reason=reason, message=f"the tar breaks off {found}: {exc}")
-    items = list(_items(pictures, fields, uri, shard))
+        where = f"after {len(found)} pictures" if found else "at its start"
+        reason = Reason.TRUNCATED_SHARD if found else Reason.UNREADABLE_SHARD
+        verdict = Bad(reason=reason, message=f"the tar breaks off {where}: {exc}")
+    items = list(_items(_without_companions(found), fields, uri, shard))
     return [*items, PlanItem(image_uri=shard, shard=shard, bad=verdict)] if verdict else items
 
 
@@ -73,11 +74,15 @@ def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         yield member
 
 
-def _split(name: str) -> tuple[str, str, str]:
-    """`a/b/key.mask.png` → (`a/b/key`, `.`, `mask.png`)."""
-    folder, slash, base = name.rpartition("/")
-    stem, dot, ending = base.partition(".")
-    return folder + slash + stem, dot, ending.lower()
+def _without_companions(found: list[tuple[str, tarfile.TarInfo]]) -> list[tuple[str, tarfile.TarInfo]]:
+    """Leave out `key.mask.png` where `key.jpg` is there."""
+    keys = {key for key, _ in found}
+    return [(key, member) for key, member in found if (first := _up_to_first_dot(key)) == key or first not in keys]
+
+
+def _up_to_first_dot(key: str) -> str:
+    folder, slash, base = key.rpartition("/")
+    return folder + slash + base.partition(".")[0]
 
 
 def _json_fields(tar: tarfile.TarFile, member: tarfile.TarInfo) -> dict[str, Any]:

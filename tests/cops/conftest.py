@@ -22,7 +22,8 @@ import seeded  # noqa: E402
 
 import cops  # noqa: E402
 from cops.assembly import assemble  # noqa: E402
-from cops.checkpoint import LEARNED, expected_shapes  # noqa: E402
+from cops.checkpoint import expected_shapes  # noqa: E402
+from cops.published import LEARNED  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,9 @@ import torch
 from safetensors.torch import save_file
 
 import cops
-from cops.checkpoint import EMBEDDED_PATH, FORMAT, LEARNED
+from cops.checkpoint import EMBEDDED_PATH, FORMAT
 from cops.errors import CheckpointError
+from cops.published import LEARNED
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 
 import cops
 from cops import checkpoint, clip_weights
-from cops.checkpoint import LEARNED
 from cops.clip_weights import file_sha256, published_sha256, read_clip_file
 from cops.errors import CheckpointError
+from cops.published import LEARNED
 
 
 class Malicious:

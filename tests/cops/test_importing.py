@@ -68,7 +68,7 @@ def test_the_command_imports_a_published_file(tmp_path):
     [
         (
             ("none.pth", "--profile", "paper", "--output", "x"),
-            1,
+            2,
             "error: there is no file none.pth",
         ),
         (("none.pth", "--profile", "best", "--output", "x"), 2, "unknown profile 'best'"),

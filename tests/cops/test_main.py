@@ -96,7 +96,7 @@ def test_help_tells_where_deep_pictures_go(monkeypatch, capsys):
     ("arguments", "code", "message"),
     [
         (("none.png",), 1, "none.png: cannot be read"),
-        (("none.png", "--model", "none.safetensors"), 1, "error: none.safetensors is no readable safetensors file"),
+        (("none.png", "--model", "none.safetensors"), 2, "error: none.safetensors is no readable safetensors file"),
         (("none.png", "--precision", "int8"), 2, "error: unknown precision 'int8'"),
         ((), 2, ""),
         (("none.png", "--colour", "red"), 2, "--colour"),

@@ -158,3 +158,48 @@ def test_lower_precision_on_cuda_stays_near(tiny, tiny_checkpoint, precision):
     images = pictures(3, size=112)
     lower = cops.from_checkpoint(tiny_checkpoint, device="cuda", precision=precision)
     assert_same(lower.predict(images), tiny.predict(images), atol=0.05)
+
+
+def test_state_dicts_may_be_named_as_published(small, small_checkpoint):
+    """CoPS's names with or without prefix, with the VAE's encoder, without our noise; what was there before is gone."""
+    published = {
+        name.removeprefix("prompt_learner."): tensor + 0.1
+        for name, tensor in small_checkpoint.tensors.items()
+        if name.startswith("prompt_learner.") and not name.endswith("class_noise")
+    } | {"vae_encoder.net.0.weight": torch.zeros(2, 2)}
+    expected = cops.build(
+        small.config.backbone, prompt_state_dict=published, image_size=56, sot_id=0, stop_id=1, eot_id=4
+    )
+    clip = {name: tensor for name, tensor in expected.state_dict().items() if not name.startswith("prompt_learner.")}
+    for prefix in ("", "prompt_learner."):
+        model = cops.from_checkpoint(small_checkpoint)
+        named = {prefix + name: tensor for name, tensor in published.items()}
+        model.load_state_dict(clip | named)  # strict
+        assert_same(model.predict(pictures(2)), expected.predict(pictures(2)))
+        assert model.model_id == ""
+    assert expected.model_id
+
+
+def test_missing_and_odd_weights_are_still_told(small_checkpoint):
+    """Leniency about names hides no gap."""
+    model = cops.from_checkpoint(small_checkpoint)
+    tensors = {name: tensor for name, tensor in small_checkpoint.tensors.items() if not name.endswith("t_n")}
+    with pytest.raises(RuntimeError, match=r"Missing key.*prompt_learner.t_n"):
+        model.load_state_dict(tensors)
+    with pytest.raises(RuntimeError, match=r"Unexpected key.*\"odd\""):
+        model.load_state_dict(small_checkpoint.tensors | {"odd": torch.zeros(1)})
+
+
+def test_a_published_file_as_torch_loads_it(small_arch, small_checkpoint):
+    """With its one key around the state dict; anything else than tensors is named."""
+    learned = {
+        name.removeprefix("prompt_learner."): tensor
+        for name, tensor in small_checkpoint.tensors.items()
+        if name.startswith("prompt_learner.") and not name.endswith("class_noise")
+    }
+    options = {"image_size": 56, "sot_id": 0, "stop_id": 1, "eot_id": 4}
+    wrapped = cops.build(small_arch, prompt_state_dict={"prompt_learner": learned}, **options)
+    plain = cops.build(small_arch, prompt_state_dict=learned, **options)
+    assert wrapped.model_id == plain.model_id
+    with pytest.raises(cops.ConfigError, match="these are none: epoch"):
+        cops.build(small_arch, prompt_state_dict=learned | {"epoch": 3}, **options)

@@ -18,7 +18,8 @@ sys.path[:0] = [str(HERE.parent.parent), str(HERE)]
 import seeded  # noqa: E402
 
 import cops  # noqa: E402
-from cops.checkpoint import LEARNED, expected_shapes  # noqa: E402
+from cops.checkpoint import expected_shapes  # noqa: E402
+from cops.published import LEARNED  # noqa: E402
 
 PROFILE_OF = {"k5": "published-visa", "k3": "published-mvtec"}
 OUR_NAME = {"patch_probability": "patch_scores", "score": "pred_score"}

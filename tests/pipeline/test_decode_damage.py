@@ -66,6 +66,8 @@ def _pictures() -> dict[str, bytes]:
         "tiff 16 bits strips": _tiff(noise[:, :, 0], rowsperstrip=4),
         "tiff 16 bits zlib": _tiff(noise[:, :, 0], compression="zlib"),
         "tiff float": _tiff((noise[:, :, 0] / 65535).astype(np.float32)),
+        "tiff float colours": _tiff((noise / 65535).astype(np.float32), photometric="rgb"),
+        "tiff 64-bit float": _tiff((noise[:, :, 0] / 65535).astype(np.float64), compression="zlib", rowsperstrip=4),
         "bmp": _saved(image, "BMP"),
         "gif": _saved(image, "GIF"),
         "gif animated": _saved(image, "GIF", save_all=True, append_images=[image.rotate(90)]),
@@ -148,6 +150,7 @@ def test_noise_is_a_reason_and_no_crash(head: bytes, noise: bytes) -> None:
     ("damage", "reason", "words"),
     [
         (lambda data: data[:-20], Reason.TRUNCATED, "ends before its last chunk"),
+        (lambda data: data[:-1], Reason.TRUNCATED, "ends before its last chunk"),
         (lambda data: data[:-20] + bytes([data[-20] ^ 1]) + data[-19:], Reason.CORRUPT, "IDAT' fails its checksum"),
     ],
 )
@@ -156,6 +159,12 @@ def test_a_damaged_png_is_told_in_words(damage: Callable[[bytes], bytes], reason
     with pytest.raises(ImageRejected, match=words) as caught:
         decode_image(damage(PICTURES["png"]), RULES)
     assert caught.value.reason == reason
+
+
+def test_a_cut_webp_is_truncated() -> None:
+    """Its first bytes tell how long it is."""
+    for name in ("webp", "webp lossless"):
+        assert outcome(PICTURES[name][:-20]) == Reason.TRUNCATED
 
 
 def test_junk_after_the_picture_does_no_harm() -> None:

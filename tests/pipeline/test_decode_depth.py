@@ -96,6 +96,7 @@ def test_16_bit_colours_keep_their_order() -> None:
 def test_the_mode_tells_the_depth() -> None:
     """The table's mode says that 16 bits were there."""
     assert decode_image(png16([[[1, 2, 3]]], RGB), RULES).mode == "RGB;16"
+    assert decode_image(png16([[[1, 2]]], GREY_ALPHA), RULES).mode == "LA;16"
     assert decode_image(tiff([[1]], np.uint16), RULES).mode == "I;16"
 
 
@@ -213,7 +214,59 @@ def test_what_is_no_number_is_refused(value: float, rules: DecodeRules) -> None:
     assert rejected(tiff([[0, value]], np.float32), rules).reason == Reason.VALUE_RANGE
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float64])
-def test_other_floats_are_refused_in_words(dtype: type) -> None:
-    """A float TIFF of a width that is not read says so."""
-    assert "float" in str(rejected(tiff([[0.0, 1.0]], dtype)))
+FLOATS = [[[0.0, 0.5, 1.0], [1.0, 0.0, 0.25]]]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"byteorder": ">"}])
+def test_float_colours(dtype: type, options: dict[str, Any]) -> None:
+    """Kinds that Pillow does not know: the same scale as of float grey."""
+    data = tiff(FLOATS, dtype, photometric="rgb", **options)
+    assert shown(data) == [(0, 128, 255), (255, 0, 64)]
+    assert decode_image(data, RULES).mode == f"RGB;{np.dtype(dtype).itemsize * 8}F"
+
+
+def test_float_alpha_and_64_bit_grey() -> None:
+    """Alpha is composited; 64 bits keep the rules of 32: a range where values are beyond 0 and 1."""
+    values = [[[1.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 1.0]]]
+    assert shown(tiff(values, np.float32, photometric="rgb", extrasamples=["unassalpha"]), GREEN) == [
+        (0, 255, 0),
+        (255, 0, 0),
+    ]
+    assert shown(tiff([[0.0, 0.2, 1.0]], np.float64)) == [0, 51, 255]
+    assert rejected(tiff([[0.0, 2.0]], np.float64)).reason == Reason.VALUE_RANGE
+    assert shown(tiff([[0.0, 2.0]], np.float64), DecodeRules(bit_depth_range="0:4")) == [0, 128]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_float_colours_are_turned(orientation: int) -> None:
+    """As Pillow turns a picture of 8 bits."""
+    values = np.random.default_rng(0).integers(0, 256, (3, 5, 3))
+    tag = [(274, "H", 1, orientation, True)]
+    eight_bit = decode_image(tiff(values, np.uint8, photometric="rgb", extratags=tag), RULES).rgb
+    found = decode_image(tiff(values / 255, np.float32, photometric="rgb", extratags=tag), RULES).rgb
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(eight_bit))
+
+
+def test_float_colours_are_bounded() -> None:
+    """A picture whose numbers take more memory than a task reserves is refused."""
+    data = tiff(FLOATS, np.float64, photometric="rgb")
+    assert decode_image(data, DecodeRules(max_pixels=6)).mode == "RGB;64F"
+    assert rejected(data, DecodeRules(max_pixels=5)).reason == Reason.TOO_MANY_PIXELS
+    assert rejected(data, DecodeRules(max_pixels=1)).reason == Reason.TOO_MANY_PIXELS
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        tiff([[0.0, 1.0]], np.float16),
+        tiff(np.zeros((3, 2, 2)), np.float32, photometric="rgb", planarconfig="separate"),
+        tiff([[[0.0, 1.0]]], np.float32, photometric="minisblack", planarconfig="contig", extrasamples=["unassalpha"]),
+    ],
+    ids=["half", "planes", "grey with alpha"],
+)
+def test_other_floats_are_refused_in_words(data: bytes) -> None:
+    """A float TIFF of a kind that is not read says so."""
+    told = rejected(data)
+    assert told.reason == Reason.UNSUPPORTED
+    assert "float" in str(told)

@@ -50,6 +50,7 @@ PICTURES = {
     "premultiplied": tiff(NOISE, photometric="rgb", extrasamples=["assocalpha"]),
     "white is 0": tiff(NOISE[:, :, 0], photometric="miniswhite"),
     "float": tiff((NOISE[:, :, 0] / 65535).astype(np.float32)),
+    "float colour": tiff((NOISE[:, :, :3] / 65535).astype(np.float32), photometric="rgb"),
 }
 
 
@@ -83,16 +84,25 @@ print((most_kb() - before) * 1024)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
-@pytest.mark.parametrize("kind", ["16-bit alpha", "rgba"])
-def test_decoding_stays_within_what_a_task_reserves(kind: str, tmp_path: Path) -> None:
-    """Measured in a process of its own: alpha of 8 and of 16 bits, which once took 20 and 68 bytes a pixel."""
+@pytest.mark.parametrize(
+    ("dtype", "channels", "limit"),
+    [
+        (np.uint16, 4, PEAK_BYTES_PER_PIXEL),
+        (np.uint8, 4, 10),
+        (np.float32, 3, 28),
+        (np.float64, 1, PEAK_BYTES_PER_PIXEL),
+    ],
+)
+def test_decoding_stays_within_what_a_task_reserves(dtype: type, channels: int, limit: int, tmp_path: Path) -> None:
+    """Measured in a process of its own: alpha of 8 and of 16 bits, which once took 20 and 68 bytes a pixel; floats."""
     paths = []
     for side in (8, SIDE):
-        values = np.zeros((side, side, 4), np.uint16 if kind == "16-bit alpha" else np.uint8)
+        values = np.zeros((side, side, channels)[: 2 if channels == 1 else 3], dtype)
+        kind = {"photometric": "minisblack" if channels == 1 else "rgb"}
+        kind |= {"extrasamples": ["unassalpha"]} if channels == 4 else {}
         paths.append(tmp_path / f"{side}.tif")
-        paths[-1].write_bytes(tiff(values, photometric="rgb", extrasamples=["unassalpha"]))
+        paths[-1].write_bytes(tiff(values, **kind))
     command = [sys.executable, "-c", DECODE, *map(str, paths)]
     root = Path(__file__).parent.parent.parent
     found = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    limit = PEAK_BYTES_PER_PIXEL if kind == "16-bit alpha" else 10
     assert 4 < int(found.stdout) / SIDE**2 < limit

@@ -25,6 +25,9 @@ NAME = st.text(st.characters(exclude_characters="/.", exclude_categories=["Cs"])
         ("{line}/good/{name}", "l1/bad/a.png", None),
         ("{line}/{day}/{name}", "l1/a.png", None),
         ("a.c/{name}", "abc/x.png", None),
+        ("{line}/{name}.png", "l1/a.png", {"line": "l1", "name": "a"}),
+        ("{line}/{name}.png", "l1/a.jpg", None),
+        ("{line}/{name}.{ending}", "l1/a.b.png", {"line": "l1", "name": "a.b", "ending": "png"}),
         ("{line}/{name}", "l 1/ä\n#%.png", {"line": "l 1", "name": "ä\n#%"}),
     ],
 )
@@ -41,7 +44,20 @@ def test_what_a_template_reads_is_what_stood_there(parts: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "template", ["", "plain", "{}", "{a b}/{name}", "{1st}", "{a}/{a}", "/{line}/{name}", "{line:03d}", "{a-b}"]
+    "template",
+    [
+        "",
+        "plain",
+        "{}",
+        "{a b}/{name}",
+        "{1st}",
+        "{a}/{a}",
+        "{A}/{a}",
+        "{a}{b}",
+        "/{line}/{name}",
+        "{line:03d}",
+        "{a-b}",
+    ],
 )
 def test_templates_that_cannot_be_meant_are_refused(template: str) -> None:
     """Fields are plain names, each once; a template is no absolute path."""

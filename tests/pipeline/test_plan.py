@@ -1,5 +1,7 @@
 """The plan: each image once, in reading order, in files of bounded size."""
 
+import datetime
+import decimal
 import json
 from pathlib import Path
 from typing import Any
@@ -117,6 +119,21 @@ def test_types_of_kept_columns(tmp_path: Path) -> None:
             metadata_types(ScoreConfig(inputs=("x",), keep_columns=keep, path_fields=fields), [a])
 
 
+def test_kept_columns_that_are_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A CSV manifest's header is known before anything starts, images have no columns; elsewhere a warning tells."""
+    fill(tmp_path / "in", "a.png")
+    (tmp_path / "m.csv").write_text("uri,lot\na.png,7\n")
+    (tmp_path / "m.jsonl").write_text('{"uri": "a.png", "lot": 7}\n')
+    with pytest.raises(InputError, match=r"m\.csv has no column 'lto'; it has \['uri', 'lot'\]"):
+        planned(tmp_path, str(tmp_path / "m.csv"), keep_columns=("lto",))
+    with pytest.raises(InputError, match=r"--keep-columns lot: .*/in holds images"):
+        planned(tmp_path, str(tmp_path / "in"), keep_columns=("lot",))
+    rows, _ = planned(tmp_path, str(tmp_path / "m.jsonl"), keep_columns=("lot", "lto"))
+    assert (rows[0]["lot"], rows[0]["lto"]) == ("7", None)
+    assert "--keep-columns lto: no image has a value for it" in caplog.text
+    assert "columns lot:" not in caplog.text
+
+
 def test_nothing_to_score_is_wrong_use(tmp_path: Path) -> None:
     """An empty manifest: told with its name."""
     (tmp_path / "m.csv").write_text("uri\n")
@@ -143,12 +160,14 @@ def test_files_are_cut_at_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_odd_values_become_text() -> None:
     """JSON fields of any type, and names that are no UTF-8, are text that Parquet can hold."""
     rows = PlanRows(category=None, template=None, metadata={"lot": pa.string()})
-    values = [7, 1.5, True, [1, {"a": "ä"}], "text", None, float("nan"), b"\xff", "bad\udcff"]
+    dated = [datetime.date(2024, 1, 2), decimal.Decimal("1.00")]
+    values = [7, 1.5, True, [1, {"a": "ä"}], "text", None, float("nan"), b"\xff", "bad\udcff", *dated]
     items = [PlanItem(image_uri=f"u\udcff{at}", fields={"lot": value}) for at, value in enumerate(values)]
     table = rows.table(items)
     table.validate(full=True)
     assert table["lot"].to_pylist() == [
         "7", "1.5", "true", json.dumps([1, {"a": "ä"}], ensure_ascii=False), "text", None, None, "\\xff", "bad\\udcff",
+        "2024-01-02", "1.00",
     ]  # fmt: skip
     assert len(set(table["image_id"].to_pylist())) == len(values)
 

@@ -87,9 +87,23 @@ def test_local_files(tmp_path: Path) -> None:
     (tmp_path / "full.jpg").write_bytes(b"x" * MAX)
     paths = [f"{tmp_path}/{name}" for name in ("a b#%.jpg", "gone.jpg", "large.jpg", "full.jpg", "empty.jpg/x", "")]
     assert fetched(*(Request("file", path) for path in [*paths, f"file://{tmp_path}/a b#%.jpg", "/a\0b.jpg"])) == [
-        b"abc", Reason.NOT_FOUND, Reason.TOO_MANY_BYTES, b"x" * MAX, Reason.READ_ERROR, Reason.READ_ERROR,
+        b"abc", Reason.NOT_FOUND, Reason.TOO_MANY_BYTES, b"x" * MAX, Reason.READ_ERROR, Reason.NOT_A_FILE,
         b"abc", Reason.BAD_NAME,
     ]  # fmt: skip
+
+
+def test_pipes_and_devices_are_not_read(tmp_path: Path) -> None:
+    """A manifest may name them; a pipe would never answer, and a device would never end."""
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    found = fetched(*(Request("file", f"{tmp_path}/{name}.jpg") for name in ("pipe", "zero")))
+    assert found == [Reason.NOT_A_FILE, Reason.NOT_A_FILE]
+
+
+def test_a_file_that_grows_is_not_read_beyond_the_limit(tmp_path: Path) -> None:
+    """Files of /proc say that they have no bytes, and have many."""
+    assert Path("/proc/kallsyms").stat().st_size == 0
+    assert fetched(Request("file", "/proc/kallsyms")) == [Reason.TOO_MANY_BYTES]
 
 
 def test_links_that_lead_nowhere_are_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

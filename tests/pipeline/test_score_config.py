@@ -25,7 +25,10 @@ def make(**fields: Any) -> ScoreConfig:
         ({"run_id": "x" * 129}, "--run-id"),
         ({"thresholds": "t", "pixel_threshold": 0.5}, "--thresholds"),
         ({"thresholds": "t", "image_threshold": 0.5}, "--thresholds"),
-        ({"image_threshold": 0.0}, "--image-threshold"),
+        ({"inputs": ("a", "")}, "--input"),
+        ({"output": ""}, "--output"),
+        ({"output": " "}, "--output"),
+        ({"model": ""}, "--model"),
         ({"image_threshold": 1.01}, "--image-threshold"),
         ({"pixel_threshold": -1.0}, "--pixel-threshold"),
         ({"pixel_threshold": float("nan")}, "--pixel-threshold"),
@@ -56,8 +59,8 @@ def test_actors_as_a_range(actors: str | None, expected: tuple[int, int] | None)
 
 
 def test_the_ends_of_ranges_are_allowed() -> None:
-    """A threshold of 1 and error fractions of 0 and 1 mean something."""
-    config = make(image_threshold=1.0, pixel_threshold=1e-6, max_error_fraction=0.0, limit=1, batch_size=1)
+    """Thresholds and error fractions of 0 and 1 mean something."""
+    config = make(image_threshold=1.0, pixel_threshold=0.0, max_error_fraction=0.0, limit=1, batch_size=1)
     assert (config.image_threshold, config.limit) == (1.0, 1)
     assert make(max_error_fraction=1.0, run_id="x" * 128).max_error_fraction == 1.0
 

@@ -59,6 +59,14 @@ def test_masks_and_others_are_not_taken(tmp_path: Path, make_tar: MakeTar) -> No
     assert keys(items) == ["a"]
 
 
+def test_dots_in_names_lose_no_picture(tmp_path: Path, make_tar: MakeTar) -> None:
+    """Where no picture has the key up to the first dot, the dots are part of the name, and of its notes' name."""
+    names = ["part.0001.png", "part.0001.json", "part.0002.png", "cam_2024.05.01.JPG", "v1.2/a.png", "v1.2/a.mask.png"]
+    items = index(tmp_path, make_tar([(name, b'{"lot": 7}') for name in names]), "lot")
+    assert keys(items) == ["part.0001", "part.0002", "cam_2024.05.01", "v1.2/a"]
+    assert [item.fields.get("lot") for item in items] == [7, None, None, None]
+
+
 def test_a_second_picture_under_one_key_is_a_duplicate(tmp_path: Path, make_tar: MakeTar) -> None:
     """`a.jpg` and `a.png` share a key: the first is planned, the second told; a third is another row."""
     items = index(tmp_path, make_tar([("a.jpg", b"1"), ("a.png", b"2"), ("a.jpg", b"3"), ("b.jpg", b"4")]))

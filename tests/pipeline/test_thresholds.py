@@ -36,6 +36,26 @@ def test_a_table_written_anew_has_another_digest(tmp_path: Path) -> None:
     assert len(digests) == 2
 
 
+def test_nan_is_no_threshold(tmp_path: Path) -> None:
+    """Polars and NumPy write it for what is missing."""
+    assert read_thresholds(table(tmp_path, ("m", "screw", float("nan"), 0.5)), "m").of("screw") == Threshold(None, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (("m", "screw", "x", 0.5), "expected numbers in image_threshold, got string"),
+        (("m", "screw", 0.5, True), "expected numbers in pixel_threshold, got bool"),
+        (("m", "screw", 0.5, 7.0), "pixel_threshold of 'screw': scores lie in 0..1, so a threshold does; got 7.0"),
+        (("m", "screw", -1, 0.5), "image_threshold of 'screw'"),
+    ],
+)
+def test_values_that_are_no_thresholds(tmp_path: Path, row: tuple[Any, ...], message: str) -> None:
+    """Found before anything is scored; the message names table, column and category."""
+    with pytest.raises(InputError, match=message):
+        read_thresholds(table(tmp_path, row), "m")
+
+
 def test_no_thresholds_at_all() -> None:
     """The default has neither labels nor masks."""
     assert Thresholds().of("screw") == Threshold()
