@@ -39,8 +39,9 @@ class Options:
 
 def run(options: Options) -> int:
     """Score each picture and print a line for it; a bad one gets a message, and the others are done all the same."""
-    if options.save is not None and options.save.exists() and not options.save.is_dir():
-        raise ConfigError(f"--save: expected a folder, {options.save} is a file")
+    above = [options.save, *options.save.parents] if options.save else []
+    if found := next((path for path in above if path.exists() and not path.is_dir()), None):
+        raise ConfigError(f"--save: expected a folder, {found} is none")
     model = load(options.model, options.device, options.precision, options.clip_weights)
     for warning in model.warnings:
         print(f"note: {warning}", file=sys.stderr)

@@ -48,9 +48,9 @@ def from_checkpoint(checkpoint: Checkpoint, device: str = "cpu", precision: str 
     precision = find_precision(precision)
     place = find_device(device)
     with torch.device("meta"):
-        model = CoPS(checkpoint.config, provenance=checkpoint.provenance)
+        model = CoPS(checkpoint.config)
     model.load_state_dict(checkpoint.tensors, strict=True, assign=True)
-    model.model_id = checkpoint.model_id(precision)
+    model.provenance, model.model_id = dict(checkpoint.provenance), checkpoint.model_id(precision)
     model.requires_grad_(False)
     use_precision(model, precision)
     return model.to(place).eval()

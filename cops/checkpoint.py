@@ -24,7 +24,7 @@ from torch import Tensor
 from cops.backbone import architecture, check_activation
 from cops.clip_weights import all_openai_sha256, download_clip, file_sha256, published_sha256, read_clip_file
 from cops.config import CopsConfig
-from cops.errors import CheckpointError, ConfigError, TransferError
+from cops.errors import CheckpointError, ConfigError, TransferError, unreadable
 from cops.model import CoPS
 from cops.published import LEARNED
 
@@ -189,7 +189,8 @@ def _read_file(source: str | Path | bytes, label: str) -> tuple[dict[str, str], 
         with path.open("rb") as file:
             return _metadata(file.read(_header_size(file.read(8)))), tensors
     except (OSError, SafetensorError, struct.error, ValueError, MemoryError) as exc:
-        raise CheckpointError(f"{label} is no readable safetensors file: {exc}{_hint(source)}") from exc
+        what = str(exc) or type(exc).__name__
+        raise unreadable(f"{label} is no readable safetensors file: {what}{_hint(source)}", exc) from exc
 
 
 def _header_size(first: bytes) -> int:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cops.errors import CheckpointError, TransferError
+from cops.errors import CheckpointError, TransferError, unreadable
 from cops.torch_files import read_torch_file
 
 # Numbers that OpenAI's archives hold beside the weights.
@@ -111,9 +111,8 @@ def _read_tensors(path: Path, *, may_be_script: bool) -> dict[str, Tensor]:
         loaded = _read_torchscript(path) if scripted else read_torch_file(path)
     except (SafetensorError, RuntimeError, OSError) as exc:
         first_line = next(iter(str(exc).splitlines()), "")
-        raise CheckpointError(
-            f"{path} is no safetensors file, state dict or TorchScript archive: {first_line}"
-        ) from exc
+        message = f"{path} is no safetensors file, state dict or TorchScript archive: {first_line}"
+        raise unreadable(message, exc) from exc
     tensors = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else loaded
     if not isinstance(tensors, Mapping) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise CheckpointError(f"{path} holds no state dict of tensors")

@@ -14,7 +14,7 @@ class CheckpointError(CopsError):
 
 
 class TransferError(CheckpointError):
-    """Weights that could not be downloaded, or a checkpoint that could not be written: it may work another time."""
+    """Weights that could not be downloaded, read or written for a reason that may pass: no network, a full disk."""
 
 
 class ImageError(CopsError):
@@ -23,6 +23,13 @@ class ImageError(CopsError):
 
 class ShapeError(CopsError, ValueError):
     """An array whose shape does not fit the operation."""
+
+
+def unreadable(message: str, exc: Exception) -> CheckpointError:
+    """The error of a weight file that could not be read, by what kept it from being read."""
+    of_the_file = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+    passing = isinstance(exc, MemoryError | OSError) and not isinstance(exc, of_the_file)
+    return TransferError(message) if passing else CheckpointError(message)
 
 
 def is_wrong_use(error: CopsError) -> bool:

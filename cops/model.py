@@ -8,7 +8,6 @@ The paper's symbols, decoded once:
     T text features (B, 2, C), [normal, anomaly] · p_i anomaly probability · s_i patch score · α, β weights of the parts
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
@@ -75,17 +74,20 @@ class ForwardPass:
 class CoPS(nn.Module):
     """The detector: CLIP under open_clip's own names, and what CoPS learns under `prompt_learner`.
 
+    State dicts may name the latter as published: without that prefix, with the VAE's encoder, which is left out, and
+    without a bank of class noise, which stays as it is. Weights that are loaded so count as trained.
+
     Build it with `cops.load`, `cops.build` or `cops.from_checkpoint`; made directly, its weights are not set.
     """
 
     model_id: str
-    """Of the checkpoint that the weights are from; empty where other weights were loaded since."""
+    """Of the checkpoint that the weights are from; empty where a state dict was loaded since."""
 
-    def __init__(self, config: CopsConfig, *, provenance: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, config: CopsConfig) -> None:
         super().__init__()
         clip: CLIP = build_clip(config)
         self.config = config
-        self.provenance = dict(provenance or {})
+        self.provenance: dict[str, Any] = {}
         self.model_id = ""
         self.precision = "float32"
         self.grid = config.image_size // int(clip.visual.patch_size[0])
@@ -97,6 +99,7 @@ class CoPS(nn.Module):
         self.text_projection = clip.text_projection
         self.logit_scale = clip.logit_scale
         self.prompt_learner = PromptLearner(config, joint_width(clip))
+        self.register_load_state_dict_pre_hook(_other_weights)  # type: ignore[no-untyped-call]
 
     @property
     def image_size(self) -> int:
@@ -115,18 +118,6 @@ class CoPS(nn.Module):
     @property
     def device(self) -> torch.device:
         return cast(Tensor, self.positional_embedding).device
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As torch's own. What CoPS learns may be named as published: without prefix, with the VAE's encoder, which is
-        left out, and without a bank of class noise, which stays as it is.
-        """
-        learned = {name.partition(".")[0] for name in self.prompt_learner.state_dict()}
-        named = {LEARNED + name if name.partition(".")[0] in learned else name: state_dict[name] for name in state_dict}
-        kept = {name: tensor for name, tensor in named.items() if not name.removeprefix(LEARNED).startswith(ENCODER)}
-        if not self.prompt_learner.class_noise.is_meta:
-            kept.setdefault(f"{LEARNED}class_noise", self.prompt_learner.class_noise)
-        self.model_id = ""
-        return super().load_state_dict(kept, strict=strict, assign=assign)
 
     def forward(self, pixels: Float[Tensor, "b 3 s s"]) -> ForwardPass:
         """Everything the figure shows, for normalised pixels."""
@@ -230,6 +221,18 @@ class CoPS(nn.Module):
     def _anchors(self) -> Float[Tensor, "3 c"]:
         table = cast(Tensor, self.token_embedding.weight)
         return table[[self.config.sot_id, self.config.stop_id, self.config.eot_id]]
+
+
+def _other_weights(model: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Before a state dict is loaded: names of what CoPS learns get their prefix, where they have none, as published."""
+    assert isinstance(model, CoPS)
+    learned = {name.partition(".")[0] for name in model.prompt_learner.state_dict()} | {ENCODER.removesuffix(".")}
+    for name in list(state_dict):
+        own = name.removeprefix(prefix)
+        if own.partition(".")[0] in learned:
+            state_dict[prefix + LEARNED + own] = state_dict.pop(name)
+    model.model_id = ""
+    model.provenance = {"source": "load_state_dict", "trained": True}
 
 
 def use_precision(model: CoPS, precision: str) -> None:

@@ -5,6 +5,7 @@ what follows EOT changes nothing.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from torch.nn import functional
 from cops.attention import feed_forward, project_in, project_out
 from cops.class_tokens import ClassTokenDecoder
 from cops.config import CopsConfig
+from cops.published import ENCODER
 from cops.state_tokens import PrototypeExtractor
 
 
@@ -34,6 +36,7 @@ class PromptLearner(nn.Module):
         deep = (nn.Parameter(torch.zeros(config.deep_tokens, width)) for _ in range(config.deep_layers))
         self.compound_prompts_text = nn.ParameterList(deep)
         self.register_buffer("class_noise", torch.zeros(config.samples, width))
+        self.register_load_state_dict_pre_hook(_as_published)  # type: ignore[no-untyped-call]
         self.section_starts = [config.context_tokens, config.context_tokens + config.state_tokens]
 
     def forward(
@@ -61,6 +64,15 @@ class PromptLearner(nn.Module):
             (name + class_offsets[:, None]).expand(images, -1, -1, -1),
         )
         return torch.cat(parts, dim=2)
+
+
+def _as_published(learner: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Before a state dict is loaded: a published one has the VAE's encoder, for training, and no bank of noise."""
+    assert isinstance(learner, PromptLearner)
+    for name in [name for name in state_dict if name.startswith(prefix + ENCODER)]:
+        del state_dict[name]
+    if not learner.class_noise.is_meta:
+        state_dict.setdefault(f"{prefix}class_noise", learner.class_noise)
 
 
 def enclose(prompts: Float[Tensor, "b s r t c"], anchors: Float[Tensor, "3 c"]) -> Float[Tensor, "b s r u c"]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from cops.errors import CheckpointError
+from cops.errors import CheckpointError, unreadable
 
 # What torch's restricted unpickler raises on bytes that are no pickle at all depends on the bytes.
 DAMAGED = (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError)
@@ -27,4 +27,4 @@ def read_torch_file(path: str | Path) -> Any:
         ) from exc
     except DAMAGED as exc:
         what = next(iter(str(exc).splitlines()), "")
-        raise CheckpointError(f"{path} is no readable torch file ({type(exc).__name__}: {what})") from exc
+        raise unreadable(f"{path} is no readable torch file ({type(exc).__name__}: {what})", exc) from exc

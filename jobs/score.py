@@ -87,7 +87,8 @@ class Options:
     """Of the model's large products; auto is float32."""
 
     max_error_fraction: float = 0.01
-    """More bad images than this share of the archive ends the run with exit code 3, all good rows kept."""
+    """More bad images than this share of the planned ones ends the run with exit code 3, all good rows kept. Where
+    --incremental meets bad images that earlier runs had in quarantine, they do not count."""
 
     limit: int | None = None
     """Only the first N images."""
@@ -153,14 +154,26 @@ def main(options: Options) -> int:
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         config = options.config()
-        from pipeline import summary  # noqa: PLC0415 -- Ray and torch take seconds: after the options are known good
-
-        if options.dry_run:
-            print(summary.dry_run(config))
-            return DONE
-        report = summary.score_and_report(config, top=options.top)
+        return show(config) if options.dry_run else score(config, top=options.top)
     except CopsError as error:
         return fail(error)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
+
+
+def show(config: ScoreConfig) -> int:
+    from pipeline import summary  # noqa: PLC0415 -- Ray and torch take seconds: after the options are known good
+
+    print(summary.dry_run(config))
+    return DONE
+
+
+def score(config: ScoreConfig, *, top: int) -> int:
+    from pipeline import summary  # noqa: PLC0415 -- as above
+
+    try:
+        report = summary.score_and_report(config, top=top)
     except KeyboardInterrupt:
         print(f"stopped. What is scored is kept; --run-id {config.run_id} goes on with it", file=sys.stderr)
         return INTERRUPTED

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,7 @@ ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.init()  # registers every plugin; `formats=` below chooses among them
 Image.MAX_IMAGE_PIXELS = None  # ours is checked before any pixel is decoded, and says so in the table
 
-TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter two of BigTIFF
 PILLOWS_FLOAT_TIFF = "L;32F"  # the one kind of float TIFF that Pillow reads
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_PLANES, _TIFF_EXTRA_SAMPLES, _TIFF_SAMPLE_FORMAT = 258, 262, 284, 338, 339
 _SIGNED, _FLOAT, _SEPARATE_PLANES = 2, 3, 2
@@ -187,12 +188,13 @@ def _decode_float_tiff(data: bytes, tiff: FloatTiff, rules: DecodeRules) -> Deco
     taken = 2 * tiff.bytes_per_pixel + 4  # OpenCV holds a strip beside the numbers, and one strip may be all of them
     if width * height * taken > PEAK_BYTES_PER_PIXEL * rules.max_pixels:
         most = PEAK_BYTES_PER_PIXEL * rules.max_pixels // taken
-        raise ImageRejected(Reason.TOO_MANY_PIXELS, f"{width}×{height} pixels of {tiff.mode}; at most {most}")
+        message = f"{width}×{height} pixels of {tiff.mode}; at most {most} (--max-pixels {rules.max_pixels})"
+        raise ImageRejected(Reason.TOO_MANY_PIXELS, message)
     if tiff.end > len(data):  # OpenCV would fill the rest with black
         raise ImageRejected(Reason.TRUNCATED, f"a TIFF that ends {tiff.end - len(data)} bytes before its picture does")
     values = _deep_pixels(data)  # upright: OpenCV turns TIFFs
-    if sorted(values.shape[:2]) != sorted(tiff.size):
-        raise ImageRejected(Reason.CORRUPT, f"a TIFF of {width}×{height} pixels that decodes to {values.shape[:2]}")
+    if sorted(values.shape[:2]) != sorted(tiff.size) or values.size != width * height * tiff.channels:
+        raise ImageRejected(Reason.CORRUPT, f"a TIFF of {width}×{height} pixels that decodes to {values.shape}")
     alpha = _ALPHAS.get(tiff.extra_samples, "none")
     depth = _Depth(tiff.bits, "float", zero_is_white=tiff.zero_is_white, alpha=alpha)
     return Decoded(_deep_rgb(values, depth, rules), "TIFF", tiff.mode)
@@ -303,7 +305,8 @@ def _with_alpha(values: npt.NDArray[np.generic], clear: int | None) -> npt.NDArr
 def _scale(values: npt.NDArray[np.generic], depth: _Depth, rules: DecodeRules) -> RGB:
     """(h, w[, c]) numbers of any depth to (h, w, 3) uint8: LO is 0, HI is 255, rounded; alpha composited."""
     low, high = rules.value_range or depth.full_range
-    unit = (values.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+    exact: Any = np.float64 if depth.bits == 64 else np.float32
+    unit = ((values.astype(exact) - exact(low)) / exact(high - low)).astype(np.float32)
     unit = 1 - unit if depth.zero_is_white else unit
     channels = unit if unit.ndim == 3 else unit[:, :, None]
     if channels.shape[2] in (2, 4):

@@ -8,12 +8,14 @@ from typing import Any
 
 from PIL import TiffImagePlugin
 
-_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC = 256, 257, 258, 262
+_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES = 256, 257, 258, 262, 277
 _OFFSETS, _SIZES = (273, 324), (279, 325)  # of strips, of tiles
 _PLANES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 284, 338, 339
 _SEPARATE_PLANES, _FLOAT = 2, 3
 _FORMATS = {1: "unsigned", 2: "signed", 3: "float"}
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # what OpenCV decodes
+_PHOTOMETRICS = {1: (0, 1), 3: (2,), 4: (2,)}
+_HEADER_BYTES = {42: 8, 43: 16}  # of TIFF and BigTIFF
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ def describe_tiff(data: bytes) -> str:
 
 
 def _tags(data: bytes) -> Any:
-    tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+    version = int.from_bytes(data[2:4], "little" if data[:2] == b"II" else "big")
+    tags = TiffImagePlugin.ImageFileDirectory_v2(data[: _HEADER_BYTES[version]])
     stream = io.BytesIO(data)
     stream.seek(tags.next)
     tags.load(stream)
@@ -65,13 +68,14 @@ def _tags(data: bytes) -> Any:
 
 
 def _described(tags: Any) -> FloatTiff | None:
-    bits = set(tags[_BITS])
-    channels = len(tags[_BITS])
-    if set(tags[_SAMPLE_FORMAT]) != {_FLOAT} or not (bits <= {64} or bits <= {32}) or channels not in _MODES:
+    channels, bits, kinds = int(tags.get(_SAMPLES, 1)), set(tags[_BITS]), set(tags[_SAMPLE_FORMAT])
+    if kinds != {_FLOAT} or bits not in ({32}, {64}) or tags[_PHOTOMETRIC] not in _PHOTOMETRICS.get(channels, ()):
         return None
     if channels > 1 and tags.get(_PLANES) == _SEPARATE_PLANES:
         return None
-    offsets, sizes = (next(tags[tag] for tag in kinds if tag in tags) for kinds in (_OFFSETS, _SIZES))
+    offsets, sizes = (next(tags[tag] for tag in either if tag in tags) for either in (_OFFSETS, _SIZES))
+    if 0 in offsets:  # a part that was never written
+        return None
     return FloatTiff(
         size=(int(tags[_WIDTH]), int(tags[_HEIGHT])),
         channels=channels,

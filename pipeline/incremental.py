@@ -33,6 +33,12 @@ _CANDIDATES = """
     WHERE plan.stage IS NULL AND (plan.num_bytes IS NULL OR list_contains(known.sizes, plan.num_bytes))
     ORDER BY position
 """
+_KNOWN_BAD = """
+    SELECT count(*) FROM quarantine AS now WHERE EXISTS (
+        SELECT 1 FROM earlier
+        WHERE earlier.image_id = now.image_id AND earlier.content_hash IS NOT DISTINCT FROM now.content_hash
+    )
+"""
 _SKIPPED = pa.schema([("image_id", pa.string())])
 
 
@@ -77,6 +83,16 @@ def drop_scored(
         layout.root, files, layout.work_path("plan-changed"), schema, query=ledger.WITHOUT_SKIPPED, skipped=skipped
     )
     return left, len(skipped)
+
+
+def known_bad(layout: RunLayout, output: str, parts: list[str]) -> int:
+    """How many of a run's quarantined images an earlier committed run had there, with the same bytes."""
+    earlier = [path for record in records(output) for path in files_of(record, layout, "quarantine")]
+    if not parts or not earlier:
+        return 0
+    with ledger.tables(layout.root, quarantine=parts, earlier=earlier) as sql:
+        (count,) = sql.execute(_KNOWN_BAD).fetchone()
+    return int(count)
 
 
 def _decides_alike(record: dict[str, Any], model_id: str, rules: DecodeRules) -> bool:

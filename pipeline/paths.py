@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from pipeline.decode import ENDINGS
 from pipeline.errors import InputError
 from pipeline.schema import RESERVED
 
+_ENDING_FIELDS = ("ext", "extension", "ending", "suffix")
 _FIELD = re.compile(r"\{([^{}]*)\}")
 
 
@@ -15,7 +17,7 @@ _FIELD = re.compile(r"\{([^{}]*)\}")
 class PathTemplate:
     """A template matched against the end of a path, one folder for each of its parts.
 
-    The file's ending is left off, unless the template's last part has a dot.
+    The file's ending is left off, unless the template ends in one (`.png`, in any case) or a field for it (`.{ext}`).
 
     Raises:  InputError: a field that is no plain name, comes twice, follows another with nothing between them, or has
              the name of a column of ours.
@@ -48,16 +50,26 @@ class PathTemplate:
     def pattern(self) -> re.Pattern[str]:
         literal_and_name = _FIELD.split(self.template)
         parts = [re.escape(text) if at % 2 == 0 else f"(?P<{text}>[^/]+?)" for at, text in enumerate(literal_and_name)]
-        if self.template.endswith("}") and literal_and_name[-3].endswith("."):
-            parts[-2] = f"(?P<{literal_and_name[-2]}>[^/.]+)"  # the file's ending begins at its last dot
+        if self._ends_in_ending:
+            parts[-2] = f"(?P<{literal_and_name[-2]}>[^/.]+)"  # from the last dot on
         return re.compile("".join(parts))
+
+    @property
+    def _ends_in_ending(self) -> bool:
+        return self.template.endswith(tuple(f".{{{name}}}" for name in _ENDING_FIELDS))
+
+    @property
+    def _literal_ending(self) -> str:
+        return next((ending for ending in ENDINGS if self.template.lower().endswith(ending)), "")
 
     def match(self, path: str) -> dict[str, str] | None:
         """The fields' values, or None where the path has fewer folders or other literals than the template."""
         depth = self.template.count("/") + 1
         parts = path.rsplit("/", depth)[-depth:]
-        stem, dot, _ = parts[-1].rpartition(".")
-        if dot and stem and "." not in self.template.rpartition("/")[2]:
+        stem, dot, ending = parts[-1].rpartition(".")
+        if literal := self._literal_ending:
+            parts[-1] = stem + self.template[-len(literal) :] if dot + ending.lower() == literal else parts[-1]
+        elif dot and stem and not self._ends_in_ending:
             parts[-1] = stem
         found = self.pattern.fullmatch("/".join(parts))
         return found.groupdict() if found else None

@@ -12,11 +12,11 @@ from pipeline.storage import open_root, redact
 
 
 def check_output(config: ScoreConfig) -> None:
-    """Raises:  InputError: the output lies in a file of this machine."""
+    """Raises:  InputError: the output is, or lies in, something of this machine that is no folder."""
     output = open_root(config.output)
     above = [Path(output.path), *Path(output.path).parents] if output.is_local else []
-    if file := next((path for path in above if stat.S_ISREG(_mode(path) or 0)), None):
-        raise InputError(f"--output: expected a folder, {file} is a file")
+    if found := next((path for path in above if (mode := _mode(path)) and not stat.S_ISDIR(mode)), None):
+        raise InputError(f"--output: expected a folder, {found} is none")
 
 
 def check_inputs(config: ScoreConfig) -> None:

@@ -70,11 +70,15 @@ def metadata_types(config: ScoreConfig, sources: Iterable[Source]) -> dict[str, 
 
 def _common_type(name: str, sources: Iterable[Source]) -> pa.DataType:
     found: set[pa.DataType] = set()
+    sources = list(sources)
+    if all(source.format == "images" for source in sources):
+        where = ", ".join(source.root.uri() for source in sources)
+        raise InputError(f"--keep-columns {name}: {where}: images, which have no columns")
     for source in sources:
-        if source.format == "images":
-            raise InputError(f"--keep-columns {name}: {source.root.uri()} holds images, which have no columns")
         if source.schema is None:
             found.add(pa.string())
+        elif source.schema.names.count(name) > 1:
+            raise InputError(f"--keep-columns: {source.root.uri()} has more than one column {name!r}")
         elif name in source.schema.names:
             found.add(source.schema.field(name).type)
         else:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import stat
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -31,6 +31,7 @@ _BYTES_AT_ONCE = 64 * 2**20  # of encoded images in one task's hands, unless a s
 _IMAGES_AT_ONCE = 64
 _UNKNOWN_SIZE = 4 * 2**20  # what an image whose size nobody tells is counted as, and read of at first
 _ASKED_AT_ONCE = 16  # sizes
+_PIECE = 2**20
 _JOIN_GAP = 64 * 2**10  # neighbours in a tar, this near, are one request
 _JOIN_MAX = 16 * 2**20
 
@@ -243,18 +244,24 @@ def _files(wanted: Sequence[_Wanted], max_bytes: int) -> list[_Outcome]:
 
 def _local_file(path: str, limit: int, max_bytes: int) -> _Outcome:
     try:
-        # Not waiting for its other end: a manifest may name a pipe.
-        descriptor = os.open(LocalFileSystem._strip_protocol(path), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        try:
-            info = os.fstat(descriptor)
-            if not stat.S_ISREG(info.st_mode):
-                return ImageRejected(Reason.NOT_A_FILE, "a folder, pipe or device, no file")
-            with open(descriptor, "rb", closefd=False) as file:
-                return _within(file.read(limit + 1) if info.st_size <= limit else info.st_size, limit, max_bytes)
-        finally:
-            os.close(descriptor)
+        place = Path(LocalFileSystem._strip_protocol(path))
+        info = place.stat()
+        if not stat.S_ISREG(info.st_mode):  # a manifest may name a pipe, which would not answer
+            return ImageRejected(Reason.NOT_A_FILE, "a folder, pipe or device, no file")
+        with place.open("rb") as file:
+            return _within(
+                _read_all(file, info.st_size, limit) if info.st_size <= limit else info.st_size, limit, max_bytes
+            )
     except (OSError, ValueError) as exc:  # ValueError: a null character in the name
         return exc if isinstance(exc, OSError) else ImageRejected(Reason.BAD_NAME, str(exc))
+
+
+def _read_all(file: BinaryIO, size: int, limit: int) -> bytes:
+    """All of a file of a known size; of one that is longer than it says, what tells whether the limit is passed."""
+    data = file.read(size + 1)
+    while size < len(data) <= limit and (more := file.read(_PIECE)):
+        data += more
+    return data
 
 
 def _within(data: Any, limit: int, max_bytes: int) -> _Outcome:

@@ -33,6 +33,7 @@ from pipeline.decode_stage import ReadAndDecode
 from pipeline.errors import ClaimError, InputError
 from pipeline.execution import TASKS_AHEAD, Execution, connect, plan_execution
 from pipeline.failures import as_run_errors, is_of_the_world
+from pipeline.incremental import known_bad
 from pipeline.layout import TABLES, RunLayout
 from pipeline.localize import Localize
 from pipeline.model import ModelCard, builder, card_of, read_model, share
@@ -86,7 +87,8 @@ def score(config: ScoreConfig, *, top: int = 0, execution: Execution | None = No
         job = prepare(config)
         if complete := _complete(job):
             return complete
-        check_inputs(config)
+        if not has_plan(job.layout):
+            check_inputs(config)
         connect()
         execution = execution or plan_execution(config)
         try:
@@ -190,7 +192,10 @@ def _attempt(job: Job, claim: Claim, execution: Execution, top: int) -> RunResul
     claim.check()
     parts = to_commit(layout, work.parts, claim.number)
     commit.verify(layout, plan.files, parts)
-    record = _record(job, plan, execution, commit.data_files(layout, parts)) | {
+    record = _record(job, plan, execution, commit.data_files(layout, parts))
+    if job.config.incremental:
+        record["counts"]["known_bad"] = known_bad(layout, job.config.output, parts["quarantine"])
+    record |= {
         "attempts": claim.number,
         "started_at": started_at,
         "committed_at": _now(),

@@ -40,14 +40,16 @@ def score_and_report(config: ScoreConfig, *, top: int) -> Report:
 
 
 def too_many_bad(counts: Mapping[str, int], max_error_fraction: float) -> str | None:
-    """What to say where more of the archive is bad than the run was to bear; None where it is not.
+    """What to say where more images are bad than the run was to bear; None where it is not so.
 
-    Of all of it: an incremental run looks again at every image that is bad for good, and at few others.
+    An incremental run looks again at every image that is bad for good, and at few others: those it knew do not count.
     """
-    bad, archive = counts["quarantined"], counts["planned"] + counts["skipped"]
-    if not archive or bad / archive <= max_error_fraction:
+    known = counts.get("known_bad", 0)
+    bad, images = counts["quarantined"] - known, counts["planned"] - known
+    if not images or bad / images <= max_error_fraction:
         return None
-    share = f"{bad:,} of {archive:,} images ({bad / archive:.1%}) are in quarantine"
+    new = "new " if known else ""
+    share = f"{bad:,} of {images:,} {new}images ({bad / images:.1%}) are in quarantine"
     return f"{share}, more than --max-error-fraction {max_error_fraction:g}"
 
 
@@ -91,7 +93,8 @@ def _headline(result: RunResult) -> str:
 def _counts(record: dict[str, Any]) -> list[str]:
     counts = record["counts"]
     lines = [f"  planned     {counts['planned']:>12,}", f"  scored      {counts['scored']:>12,}"]
-    lines += [f"  quarantined {counts['quarantined']:>12,}"]
+    known = counts.get("known_bad", 0)
+    lines += [f"  quarantined {counts['quarantined']:>12,}" + (f"  ({known:,} as in earlier runs)" if known else "")]
     lines += [f"  skipped     {counts['skipped']:>12,}  (scored by an earlier run)"] if counts["skipped"] else []
     lines += [f"  duplicates  {counts['duplicates']:>12,}  (named twice, planned once)"] if counts["duplicates"] else []
     lines += [f"  unmatched   {counts['unmatched']:>12,}  (no --path-fields found)"] if counts["unmatched"] else []

@@ -69,7 +69,12 @@ def read_thresholds(uri: str, model_id: str) -> Thresholds:
         )
     for column in COLUMNS[2:]:
         kind = table.schema.field(column).type
-        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+        if not (
+            pa.types.is_floating(kind)
+            or pa.types.is_integer(kind)
+            or pa.types.is_decimal(kind)
+            or pa.types.is_null(kind)
+        ):
             raise InputError(f"--thresholds: {name}: expected numbers in {column}, got {kind}")
     found = {row["category"]: Threshold(*(_value(row, column, name) for column in COLUMNS[2:])) for row in rows}
     if len(found) != len(rows):

@@ -5,7 +5,6 @@ The way in for very large archives: nothing is listed, and rows stream through.
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
@@ -35,6 +34,8 @@ from pipeline.store_errors import FormatError, describe, is_refusal, is_transien
 
 _NAMES = {".parquet": "Parquet", ".csv": "CSV", ".jsonl": "JSON-lines"}
 
+_HEADER_BLOCK = 2**16
+
 Row = dict[str, Any] | Bad
 
 
@@ -60,9 +61,12 @@ def manifest_items(root: Root, path: str, *, wanted_fields: Sequence[str]) -> It
 
 def csv_columns(root: Root, path: str) -> list[str]:
     """The columns of a CSV manifest; none where it cannot be read, which `manifest_items` then tells."""
-    with contextlib.suppress(csv.Error, OSError, ValueError), root.fs.open(path, "rb") as file:
-        return list(csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", newline="")).fieldnames or [])
-    return []
+    try:
+        with root.fs.open(path, "rb", block_size=_HEADER_BLOCK) as file:
+            text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="backslashreplace", newline="")
+            return list(csv.DictReader(text).fieldnames or [])
+    except Exception:  # noqa: BLE001 -- each store's client has errors of its own
+        return []
 
 
 def _opened_items(
@@ -104,8 +108,9 @@ class _Resolver:
     def _item(self, row: dict[str, Any], place: str) -> PlanItem:
         uri = row.get("uri")
         if not isinstance(uri, str) or not uri.strip():
-            found = "the row has no uri" if uri is None or uri == "" else f"expected a path or URI, got {uri!r}"[:100]
-            return PlanItem(image_uri=place, bad=Bad(reason=Reason.BAD_URI, message=found))
+            is_blank = uri is None or (isinstance(uri, str) and not uri.strip())
+            told = "the row has no uri" if is_blank else f"expected a uri as text, got {type(uri).__name__}"
+            return PlanItem(image_uri=place, bad=Bad(reason=Reason.BAD_URI, message=told))
         protocol = uri.partition("://")[0] if "://" in uri else None
         if "::" in uri or (protocol and protocol not in IMAGE_PROTOCOLS) or has_credentials(uri):
             message = f"expected a path or a URI of {', '.join(sorted(IMAGE_PROTOCOLS))} without credentials"

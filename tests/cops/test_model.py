@@ -177,7 +177,14 @@ def test_state_dicts_may_be_named_as_published(small, small_checkpoint):
         model.load_state_dict(clip | named)  # strict
         assert_same(model.predict(pictures(2)), expected.predict(pictures(2)))
         assert model.model_id == ""
+        assert not model.warnings
     assert expected.model_id
+    model = cops.from_checkpoint(small_checkpoint)
+    model.prompt_learner.load_state_dict(published)
+    nested = torch.nn.Sequential(cops.from_checkpoint(small_checkpoint))
+    nested.load_state_dict({f"0.{name}": tensor for name, tensor in (clip | published).items()})
+    for loaded in (model, nested[0]):
+        assert_same(loaded.predict(pictures(2)), expected.predict(pictures(2)))
 
 
 def test_missing_and_odd_weights_are_still_told(small_checkpoint):

@@ -99,19 +99,22 @@ def test_one_picture_one_score_in_every_form(form: str, scored: Path, archives: 
 
 
 def test_incremental_skips_what_is_scored_and_unchanged(archives: Path, job: Job, tmp_path: Path) -> None:
-    """A second night: one picture replaced, one new; these two are scored, the others skipped."""
+    """A second night: one picture replaced, one new; these two are scored, the others skipped, and one that was bad
+    before spoils the night no more.
+    """
     images = tmp_path / "images"
     pictures = sorted((archives / "images/images").rglob("*.jpg"))
     images.mkdir()
     for number, picture in enumerate(pictures[:6]):
         (images / f"{number}.jpg").write_bytes(picture.read_bytes())
+    (images / "bad.jpg").write_bytes(b"no picture")
     options = ["--input", str(images), "--output", str(tmp_path / "out"), "--incremental"]
-    job(*options, "--run-id", "first")
+    assert job(*options, "--run-id", "first", check=False).returncode == 3
     (images / "0.jpg").write_bytes(pictures[7].read_bytes())
     (images / "new.jpg").write_bytes(pictures[8].read_bytes())
     job(*options, "--run-id", "second")
     counts = pipeline.open_run(str(tmp_path / "out"), "second").record["counts"]
-    assert (counts["planned"], counts["scored"], counts["skipped"]) == (2, 2, 5)
+    assert (counts["planned"], counts["scored"], counts["skipped"], counts["known_bad"]) == (3, 2, 5, 1)
     job(*options, "--run-id", "third", "--limit", "3", "--alpha-background", "#000000")
     counts = pipeline.open_run(str(tmp_path / "out"), "third").record["counts"]
     assert (counts["scored"], counts["skipped"]) == (3, 0)  # other decoding, other scores

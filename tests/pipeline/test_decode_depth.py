@@ -218,7 +218,9 @@ FLOATS = [[[0.0, 0.5, 1.0], [1.0, 0.0, 0.25]]]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"byteorder": ">"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"compression": "zlib"}, {"byteorder": ">"}, {"bigtiff": True}, {"tile": (16, 16)}]
+)
 def test_float_colours(dtype: type, options: dict[str, Any]) -> None:
     """Kinds that Pillow does not know: the same scale as of float grey."""
     data = tiff(FLOATS, dtype, photometric="rgb", **options)
@@ -236,6 +238,8 @@ def test_float_alpha_and_64_bit_grey() -> None:
     assert shown(tiff([[0.0, 0.2, 1.0]], np.float64)) == [0, 51, 255]
     assert rejected(tiff([[0.0, 2.0]], np.float64)).reason == Reason.VALUE_RANGE
     assert shown(tiff([[0.0, 2.0]], np.float64), DecodeRules(bit_depth_range="0:4")) == [0, 128]
+    far = tiff([[1e9, 1e9 + 85, 1e9 + 170]], np.float64)
+    assert shown(far, DecodeRules(bit_depth_range="1000000000:1000000255")) == [0, 85, 170]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -261,9 +265,11 @@ def test_float_colours_are_bounded() -> None:
     [
         tiff([[0.0, 1.0]], np.float16),
         tiff(np.zeros((3, 2, 2)), np.float32, photometric="rgb", planarconfig="separate"),
+        tiff(np.zeros((2, 2, 4)), np.float32, photometric="minisblack", planarconfig="contig"),
+        tiff(np.zeros((2, 2, 4)), np.float32, photometric="separated"),
         tiff([[[0.0, 1.0]]], np.float32, photometric="minisblack", planarconfig="contig", extrasamples=["unassalpha"]),
     ],
-    ids=["half", "planes", "grey with alpha"],
+    ids=["half", "planes", "four bands", "CMYK", "grey with alpha"],
 )
 def test_other_floats_are_refused_in_words(data: bytes) -> None:
     """A float TIFF of a kind that is not read says so."""

@@ -20,7 +20,7 @@ def check(tmp_path: Path, *, source: str = "in", output: str = "out") -> None:
 @pytest.mark.parametrize("output", ["file.txt", "file.txt/deep/below"])
 def test_an_output_in_a_file(tmp_path: Path, output: str) -> None:
     """Going on could never work, so it is wrong use."""
-    with pytest.raises(InputError, match=r"--output: expected a folder, .*/file.txt is a file"):
+    with pytest.raises(InputError, match=r"--output: expected a folder, .*/file.txt is none"):
         check(tmp_path, output=output)
 
 

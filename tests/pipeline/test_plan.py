@@ -126,7 +126,10 @@ def test_kept_columns_that_are_not_there(tmp_path: Path, caplog: pytest.LogCaptu
     (tmp_path / "m.jsonl").write_text('{"uri": "a.png", "lot": 7}\n')
     with pytest.raises(InputError, match=r"m\.csv has no column 'lto'; it has \['uri', 'lot'\]"):
         planned(tmp_path, str(tmp_path / "m.csv"), keep_columns=("lto",))
-    with pytest.raises(InputError, match=r"--keep-columns lot: .*/in holds images"):
+    (tmp_path / "twice.csv").write_text("uri,lot,lot\na.png,7,8\n")
+    with pytest.raises(InputError, match=r"twice\.csv has more than one column 'lot'"):
+        planned(tmp_path, str(tmp_path / "twice.csv"), keep_columns=("lot",))
+    with pytest.raises(InputError, match=r"--keep-columns lot: .*/in: images, which have no columns"):
         planned(tmp_path, str(tmp_path / "in"), keep_columns=("lot",))
     rows, _ = planned(tmp_path, str(tmp_path / "m.jsonl"), keep_columns=("lot", "lto"))
     assert (rows[0]["lot"], rows[0]["lto"]) == ("7", None)

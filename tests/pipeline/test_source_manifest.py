@@ -118,6 +118,13 @@ def test_a_row_without_a_uri_is_a_reason(tmp_path: Path, form: str, uri: Any) ->
     assert (item.bad.reason, item.image_uri) == (Reason.BAD_URI, f"{path}#0")
 
 
+def test_a_uri_that_is_no_text_is_named_by_its_type_alone(tmp_path: Path) -> None:
+    """What stands there may hold a secret."""
+    (item,) = items_of(write(tmp_path, "jsonl", [{"uri": ["https://user:secret@host/a.png"]}]))
+    assert item.bad
+    assert item.bad.message == "expected a uri as text, got list"
+
+
 def test_bad_csv_rows_are_reasons_and_the_others_go_on(tmp_path: Path) -> None:
     """Short and long rows are told by their line; an empty cell is null."""
     (tmp_path / "m.csv").write_text("uri,category\na.jpg,nut\nb.jpg\nc.jpg,nut,more\nd.jpg,\n,nut\n")

@@ -59,12 +59,38 @@ def test_masks_and_others_are_not_taken(tmp_path: Path, make_tar: MakeTar) -> No
     assert keys(items) == ["a"]
 
 
-def test_dots_in_names_lose_no_picture(tmp_path: Path, make_tar: MakeTar) -> None:
-    """Where no picture has the key up to the first dot, the dots are part of the name, and of its notes' name."""
-    names = ["part.0001.png", "part.0001.json", "part.0002.png", "cam_2024.05.01.JPG", "v1.2/a.png", "v1.2/a.mask.png"]
-    items = index(tmp_path, make_tar([(name, b'{"lot": 7}') for name in names]), "lot")
-    assert keys(items) == ["part.0001", "part.0002", "cam_2024.05.01", "v1.2/a"]
-    assert [item.fields.get("lot") for item in items] == [7, None, None, None]
+@pytest.mark.parametrize(
+    ("names", "scored", "refused"),
+    [
+        (["part.0001.png", "part.0002.png"], ["part.0001", "part.0002"], []),
+        (["cam_2024.05.01.JPG", "v1.2/a.png", "v1.2/a.mask.png"], ["cam_2024.05.01", "v1.2/a"], []),
+        (["img.png", "img.0001.png"], ["img", "img.0001"], []),
+        (["k.v.png"], ["k.v"], []),
+        (["0.jpg", "0.mask.png", "0.seg2.png", "0.json"], ["0"], []),
+        (["0.rgb.png", "0.mask.png"], [], ["0.rgb", "0.mask"]),
+        (["0.rgb.png", "0.json"], [], ["0.rgb"]),
+        (["0.heic", "0.mask.png"], [], ["0.mask"]),
+    ],
+)
+def test_dots_in_names_lose_no_picture(
+    names: list[str], scored: list[str], refused: list[str], tmp_path: Path, make_tar: MakeTar
+) -> None:
+    """Numbers after a dot are part of a name; which of several others is the picture is not guessed, but told."""
+    items = index(tmp_path, make_tar([(name, b"x") for name in names]))
+    assert keys([item for item in items if not item.bad]) == scored
+    assert keys([item for item in items if item.bad]) == refused
+    assert all(item.bad.reason == Reason.BAD_NAME for item in items if item.bad)
+
+
+def test_notes_of_names_with_dots(tmp_path: Path, make_tar: MakeTar) -> None:
+    """Their own, or those of the key that their name begins with; only what is wanted of them is kept."""
+    members = [
+        ("part.1.png", b"x"),
+        ("part.2.png", b"x"),
+        ("part.1.json", b'{"lot": 1, "more": 2}'),
+        ("part.json", b'{"lot": 0}'),
+    ]
+    assert [item.fields for item in index(tmp_path, make_tar(members), "lot")] == [{"lot": 1}, {"lot": 0}]
 
 
 def test_a_second_picture_under_one_key_is_a_duplicate(tmp_path: Path, make_tar: MakeTar) -> None:

@@ -1,5 +1,6 @@
 """Thresholds per category, of this very model, from a Parquet table."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,11 @@ def test_a_table_written_anew_has_another_digest(tmp_path: Path) -> None:
 def test_nan_is_no_threshold(tmp_path: Path) -> None:
     """Polars and NumPy write it for what is missing."""
     assert read_thresholds(table(tmp_path, ("m", "screw", float("nan"), 0.5)), "m").of("screw") == Threshold(None, 0.5)
+
+
+def test_decimals_are_numbers(tmp_path: Path) -> None:
+    """DuckDB writes a literal 0.5 as one."""
+    assert read_thresholds(table(tmp_path, ("m", "screw", Decimal("0.5"), None)), "m").of("screw") == Threshold(0.5)
 
 
 @pytest.mark.parametrize(
