@@ -15,9 +15,27 @@ class ClassTokenDecoder(nn.Module):
         super().__init__()
         self.net = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
 
-    def forward(self, noise: Float[Tensor, "r c"]) -> Float[Tensor, "r c"]:
-        decoded: Tensor = self.net(noise)
+    def forward(self, codes: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c"]:
+        decoded: Tensor = self.net(codes)
         return decoded
+
+
+class ClassTokenEncoder(nn.Module):
+    """The VAE's encoder, which training alone needs: an image feature's class code as a normal distribution.
+
+    Source:  the paper's implicit class token sampling (ICTS).
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(width, width), nn.ReLU())
+        self.mean = nn.Linear(width, width)
+        self.log_var = nn.Linear(width, width)
+
+    def forward(self, image: Float[Tensor, "b c"]) -> tuple[Float[Tensor, "b c"], Float[Tensor, "b c"]]:
+        """Mean and logarithm of the variance."""
+        hidden = self.net(image)
+        return self.mean(hidden), self.log_var(hidden)
 
 
 def draw_class_noise(samples: int, width: int, *, seed: int) -> Float[Tensor, "r c"]:

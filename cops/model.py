@@ -154,7 +154,10 @@ class CoPS(nn.Module):
         )
 
     def text_features(
-        self, normal: Float[Tensor, "b m c"], anomaly: Float[Tensor, "b m c"]
+        self,
+        normal: Float[Tensor, "b m c"],
+        anomaly: Float[Tensor, "b m c"],
+        codes: Float[Tensor, "#b r c"] | None = None,
     ) -> Float[Tensor, "b 2 r c"]:
         """Unit text features of both prompts for each draw of the class tokens, from an image's prototypes.
 
@@ -162,7 +165,7 @@ class CoPS(nn.Module):
         trained so. `CopsConfig.swap_prototypes` undoes it.
         """
         states = (anomaly, normal) if self.config.swap_prototypes else (normal, anomaly)
-        prompts = enclose(self.prompt_learner(*states), self._anchors())  # (b, 2, r, t, c)
+        prompts = enclose(self.prompt_learner(*states, codes), self._anchors())  # (b, 2, r, t, c)
         ends = encode_prompts(
             prompts.flatten(0, 2),
             transformer=self.transformer,

@@ -40,13 +40,17 @@ class PromptLearner(nn.Module):
         self.section_starts = [config.context_tokens, config.context_tokens + config.state_tokens]
 
     def forward(
-        self, normal_states: Float[Tensor, "b m c"], anomaly_states: Float[Tensor, "b m c"]
+        self,
+        normal_states: Float[Tensor, "b m c"],
+        anomaly_states: Float[Tensor, "b m c"],
+        codes: Float[Tensor, "#b r c"] | None = None,
     ) -> Float[Tensor, "b 2 r t c"]:
         """The learned tokens of each image's prompts, [normal, anomaly], for each draw of the class tokens.
 
         Args:    normal_states, anomaly_states: what is added to the state tokens of the two prompts.
+                 codes: draws of the class tokens for each image; the fixed bank for all where None.
         """
-        class_offsets = self.vae_decoder(self.class_noise)
+        class_offsets = self.vae_decoder(self.class_noise[None] if codes is None else codes)
         prompts = [
             self._compose(learned[0, 0], states, class_offsets)
             for learned, states in ((self.ctx_pos, normal_states), (self.ctx_neg, anomaly_states))
@@ -54,14 +58,14 @@ class PromptLearner(nn.Module):
         return torch.stack(prompts, dim=1)
 
     def _compose(
-        self, learned: Float[Tensor, "t c"], states: Float[Tensor, "b m c"], class_offsets: Float[Tensor, "r c"]
+        self, learned: Float[Tensor, "t c"], states: Float[Tensor, "b m c"], class_offsets: Float[Tensor, "#b r c"]
     ) -> Float[Tensor, "b r t c"]:
         context, state, name = torch.tensor_split(learned, self.section_starts)
-        images, draws = len(states), len(class_offsets)
+        images, draws = len(states), class_offsets.shape[1]
         parts = (
             context.expand(images, draws, -1, -1),
             (state + states)[:, None].expand(-1, draws, -1, -1),
-            (name + class_offsets[:, None]).expand(images, -1, -1, -1),
+            (name + class_offsets[:, :, None]).expand(images, -1, -1, -1),
         )
         return torch.cat(parts, dim=2)
 
