@@ -1,0 +1,118 @@
+"""A labelled image's pixels and mask at the model's side; what is wrong with either is named, and nothing of it used."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pipeline.datasets.items import LabelledImage
+from pipeline.decode import DecodeRules, ImageRejected, decode_image, resize
+from pipeline.read import fetch
+from pipeline.request import Request
+
+Problem = Literal["unreadable_image", "unreadable_mask", "mask_of_another_size", "empty_mask", "mask_of_a_normal_image"]
+_HALF = 127  # of 8 bits
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image as the model sees it."""
+
+    item: LabelledImage
+    pixels: npt.NDArray[np.uint8]
+    """(S, S, 3), RGB."""
+    mask: npt.NDArray[np.bool_] | None
+    """(S, S), True where anomalous; all False for a normal image; None where nobody marked what is anomalous."""
+    content_hash: str
+    """SHA-256 of the image's and the mask's encoded bytes."""
+
+
+@dataclass(frozen=True)
+class Flawed:
+    """An image that cannot be used as it is labelled."""
+
+    item: LabelledImage
+    problem: Problem
+    message: str
+
+
+def read_examples(items: Sequence[LabelledImage], rules: DecodeRules, side: int) -> list[Example | Flawed]:
+    """The images with their masks at the model's side. A normal image's mask is read only to see that it is empty.
+
+    Raises:  StoreError: the store does not answer, or refuses our credentials.
+    """
+    images = fetch([Request("file", item.image_uri) for item in items], max_bytes=rules.max_bytes)
+    with_mask = [item for item in items if item.mask_uri]
+    masks = fetch([Request("file", item.mask_uri or "") for item in with_mask], max_bytes=rules.max_bytes)
+    of_uri = {item.image_uri: found for item, found in zip(with_mask, masks, strict=True)}
+    return [
+        _example(item, image, of_uri.get(item.image_uri), rules, side)
+        for item, image in zip(items, images, strict=True)
+    ]
+
+
+def binary_mask(data: bytes, rules: DecodeRules) -> npt.NDArray[np.bool_]:
+    """An encoded mask as (height, width) booleans.
+
+    What is not black is anomalous, whatever its grey (VisA's numbers are kinds of defects, nearly black). In JPEG, which
+    smears edges into all greys, it is what is brighter than half (Kvasir).
+
+    Raises:  ImageRejected: it cannot be decoded.
+    """
+    decoded = decode_image(data, rules)
+    brightest = np.asarray(decoded.rgb).max(axis=2)
+    marked: npt.NDArray[np.bool_] = brightest > (_HALF if decoded.format == "JPEG" else 0)
+    return marked
+
+
+def resize_mask(mask: npt.NDArray[np.bool_], side: int) -> npt.NDArray[np.bool_]:
+    """(h, w) to (side, side): bilinear with antialias, anomalous where more than half, as the published code has it."""
+    grey = Image.fromarray(mask.astype(np.uint8) * 255).resize((side, side), Image.Resampling.BILINEAR)
+    resized: npt.NDArray[np.bool_] = np.asarray(grey) > _HALF
+    return resized
+
+
+def _example(
+    item: LabelledImage, image: bytes | ImageRejected, mask: bytes | ImageRejected | None, rules: DecodeRules, side: int
+) -> Example | Flawed:
+    try:
+        if isinstance(image, ImageRejected):
+            raise image
+        decoded = decode_image(image, rules)
+    except ImageRejected as exc:
+        return Flawed(item, "unreadable_image", str(exc))
+    marked: npt.NDArray[np.bool_] | None = None
+    if mask is not None:
+        try:
+            if isinstance(mask, ImageRejected):
+                raise mask
+            marked = binary_mask(mask, rules)
+        except ImageRejected as exc:
+            return Flawed(item, "unreadable_mask", str(exc))
+        if flaw := _flaw(item, decoded.rgb.size, marked):
+            return flaw
+    if item.label == 0:
+        marked = np.zeros((side, side), bool)
+    elif marked is not None:
+        marked = resize_mask(marked, side)
+    content = hashlib.sha256(image if isinstance(image, bytes) else b"")
+    content.update(mask if isinstance(mask, bytes) else b"")
+    return Example(item, resize(decoded.rgb, side), marked, content.hexdigest())
+
+
+def _flaw(item: LabelledImage, size: tuple[int, int], mask: npt.NDArray[np.bool_]) -> Flawed | None:
+    width, height = size
+    if mask.shape != (height, width):
+        told = f"the mask has {mask.shape[1]}×{mask.shape[0]} pixels, the image {width}×{height}"
+        return Flawed(item, "mask_of_another_size", told)
+    if item.label == 1 and not mask.any():
+        return Flawed(item, "empty_mask", "an anomalous image whose mask marks nothing")
+    if item.label == 0 and mask.any():
+        return Flawed(item, "mask_of_a_normal_image", f"a normal image whose mask marks {int(mask.sum())} pixels")
+    return None
