@@ -1,4 +1,4 @@
-"""A labelled image's pixels and mask at the model's side; what is wrong with either is named, and nothing of it used."""
+"""A labelled image's pixels and mask at the model's side; what is wrong with either is named and not used."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def read_examples(items: Sequence[LabelledImage], rules: DecodeRules, side: int)
 def binary_mask(data: bytes, rules: DecodeRules) -> npt.NDArray[np.bool_]:
     """An encoded mask as (height, width) booleans.
 
-    What is not black is anomalous, whatever its grey (VisA's numbers are kinds of defects, nearly black). In JPEG, which
-    smears edges into all greys, it is what is brighter than half (Kvasir).
+    What is not black is anomalous, whatever its grey (VisA's numbers are kinds of defects, nearly black). In JPEG,
+    which smears edges into all greys, it is what is brighter than half (Kvasir).
 
     Raises:  ImageRejected: it cannot be decoded.
     """
