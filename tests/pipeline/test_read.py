@@ -1,82 +1,22 @@
 """Bytes of planned images: what is wrong with one is returned in its place, what is wrong with the store is raised."""
 
-import dataclasses
 import os
-import socket
-import threading
-import traceback
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import fsspec
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
+from reading import MAX, FlakyFileSystem, fetched
 
-from pipeline import cells as cells_module
 from pipeline import read, store_errors
-from pipeline.decode import ImageRejected
 from pipeline.errors import StoreError
 from pipeline.read import fetch, fetched_portions, in_portions
 from pipeline.request import Request
 from pipeline.schema import Reason
 from pipeline.storage import Root
-
-MAX = 1000
-
-
-def reasons(found: list[Any]) -> list[Any]:
-    return [outcome.reason if isinstance(outcome, ImageRejected) else outcome for outcome in found]
-
-
-def fetched(*requests: Request, max_bytes: int = MAX) -> list[Any]:
-    return reasons(fetch(requests, max_bytes=max_bytes))
-
-
-class FlakyFileSystem(MemoryFileSystem):
-    """A store in memory that fails its first `failures` questions."""
-
-    protocol = "flaky"
-    store: dict[str, Any] = {}  # noqa: RUF012 -- as in the parent
-    cachable = False
-    failures = 0
-    asked = 0
-
-    @classmethod
-    def _strip_protocol(cls, path: str) -> str:
-        return MemoryFileSystem._strip_protocol(path.removeprefix("flaky:/"))
-
-    def _answer(self) -> None:
-        cls = type(self)
-        cls.asked += 1
-        if cls.failures:
-            cls.failures -= 1
-            raise ConnectionError("connection reset by peer")
-
-    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
-        self._answer()
-        return super().cat_file(path, start, end, **options)
-
-    def info(self, path: str, **options: Any) -> dict[str, Any]:
-        self._answer()
-        return super().info(path, **options)
-
-
-@pytest.fixture
-def flaky(monkeypatch: pytest.MonkeyPatch) -> type[FlakyFileSystem]:
-    fsspec.register_implementation("flaky", FlakyFileSystem, clobber=True)
-    monkeypatch.setattr(store_errors, "RETRY_AFTER_S", (0.0, 0.0, 0.0))
-    FlakyFileSystem.store.clear()
-    FlakyFileSystem.failures = FlakyFileSystem.asked = 0
-    FlakyFileSystem().pipe_file("/a.jpg", b"aaa")
-    FlakyFileSystem().pipe_file("/b.jpg", b"bbb")
-    FlakyFileSystem.asked = 0
-    return FlakyFileSystem
 
 
 def test_local_files(tmp_path: Path) -> None:
@@ -204,43 +144,6 @@ def test_ranges_of_a_shard_on_disk(tmp_path: Path) -> None:
     assert found == [b"234", Reason.NOT_FOUND, b"789", Reason.TRUNCATED]
 
 
-def test_cells(tmp_path: Path) -> None:
-    """Cells by row number, in any order: bytes, null, an HF struct, too large, and a row that is no more."""
-    struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    cells = [b"0", None, b"2" * (MAX + 1), b"3", b"", b"5"]
-    table = pa.table(
-        {"image": pa.array(cells), "hf": pa.array([{"bytes": cell, "path": "p"} for cell in cells], struct)}
-    )
-    pq.write_table(table, tmp_path / "t.parquet", row_group_size=2)
-    for column in ("image", "hf"):
-        found = fetched(
-            *(
-                Request("cell", f"{tmp_path}/t.parquet", row=row, row_group=row // 2, image_column=column)
-                for row in (5, 1, 2, 3, 99, 4, 0)
-            )
-        )
-        assert found[:5] == [b"5", Reason.EMPTY, Reason.TOO_MANY_BYTES, b"3", Reason.NOT_FOUND]
-        assert found[6] == b"0"
-
-
-def test_a_whole_struct_that_is_null_is_an_empty_cell(tmp_path: Path) -> None:
-    """Hugging Face's way to say that there is no picture."""
-    struct = pa.struct([("bytes", pa.binary())])
-    pq.write_table(pa.table({"image": pa.array([None, {"bytes": b"x"}], struct)}), tmp_path / "t.parquet")
-    cells = [Request("cell", f"{tmp_path}/t.parquet", row=row, row_group=0, image_column="image") for row in (0, 1)]
-    assert fetched(*cells) == [Reason.EMPTY, b"x"]
-
-
-def test_cells_of_a_broken_or_missing_file(tmp_path: Path) -> None:
-    """Each of its pictures has the reason."""
-    (tmp_path / "t.parquet").write_bytes(b"PAR1 no more")
-    cells = [
-        Request("cell", f"{tmp_path}/{name}.parquet", row=0, row_group=0, image_column="image")
-        for name in ("t", "gone")
-    ]
-    assert fetched(*cells) == [Reason.CORRUPT, Reason.NOT_FOUND]
-
-
 @pytest.mark.parametrize("failures", [1, 2, 3])
 def test_a_store_that_hiccups_is_asked_again(flaky: type[FlakyFileSystem], failures: int) -> None:
     """A connection that breaks is no image's fault: up to three more tries, and only what failed is asked again."""
@@ -296,115 +199,6 @@ def test_portions_are_bounded_and_lose_nothing(sizes: list[int | None]) -> None:
         assert len(held) == 1 or sum(held) <= 64 * 2**20
 
 
-def parquet(path: Path, cells: list[bytes], rows_per_group: int = 1000) -> list[Request]:
-    """A shard of these cells in small pages; a request for each."""
-    options = {"use_dictionary": False, "compression": "none", "data_page_size": 2**16, "write_batch_size": 1}
-    pq.write_table(pa.table({"image": cells}), path, row_group_size=rows_per_group, **options)
-    return [
-        Request("cell", str(path), row=row, row_group=row // rows_per_group, image_column="image")
-        for row in range(len(cells))
-    ]
-
-
-def test_cells_come_in_portions_of_their_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sizes that no plan knows are counted as they come; slices follow one another over files and shards."""
-    monkeypatch.setattr(read, "_BYTES_AT_ONCE", 1000)
-    cells = [b"x" * size for size in (400, 500, 200, 900, 100, 100, 2000, 3)]
-    (tmp_path / "a").write_bytes(b"abc")
-    requests = [*parquet(tmp_path / "t.parquet", cells, 5), Request("file", f"{tmp_path}/a")]
-    portions = [(at, [len(data) for data in found]) for at, found in fetched_portions(requests, max_bytes=2000)]
-    assert [sizes for _, sizes in portions] == [[400, 500], [200], [900, 100], [100], [2000], [3], [3]]
-    assert [at for portion, _ in portions for at in range(portion.start, portion.stop)] == list(range(9))
-
-
-def test_a_portion_is_given_up_when_the_next_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody holds two: whoever still has the list finds it empty."""
-    monkeypatch.setattr(read, "_IMAGES_AT_ONCE", 2)
-    held = [found for _, found in fetched_portions(parquet(tmp_path / "t.parquet", [b"x"] * 5), max_bytes=MAX)]
-    assert held == [[], [], []]
-
-
-@pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The bytes that each read of a shard asked for."""
-    asked: list[int] = []
-    whole = store_errors.WatchedFile.read
-
-    def counting(file: Any, size: int = -1) -> bytes:
-        data = whole(file, size)
-        asked.append(len(data))
-        return data
-
-    monkeypatch.setattr(store_errors.WatchedFile, "read", counting)
-    return asked
-
-
-def test_a_row_group_is_streamed_once_and_no_further_than_wanted(
-    tmp_path: Path, counted: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Many portions of one row group cost one pass; the pictures behind the last that is wanted are not read."""
-    monkeypatch.setattr(cells_module, "_COLUMN_BUFFER", 2**16)
-    cells = [bytes([at]) * 2**15 for at in range(200)]
-    requests = parquet(tmp_path / "t.parquet", cells)
-    assert fetch(requests, max_bytes=2**20) == cells
-    assert sum(counted) < 1.5 * 200 * 2**15
-    assert max(counted) < 2**18
-    counted.clear()
-    assert fetch(requests[:20:3], max_bytes=2**20) == cells[:20:3]
-    assert sum(counted) < 60 * 2**15
-
-
-class BotocoreError(Exception):
-    """As s3fs lets them through: no OSError."""
-
-
-@pytest.mark.parametrize("failures", [2, 10**6])
-def test_a_stream_of_cells_that_breaks_goes_on_where_it_was(
-    tmp_path: Path, counted: list[int], monkeypatch: pytest.MonkeyPatch, failures: int
-) -> None:
-    """Errors of any class are tried again; what was yielded is not yielded again."""
-    monkeypatch.setattr(store_errors, "RETRY_AFTER_S", (0.0, 0.0, 0.0))
-    monkeypatch.setattr(cells_module, "_COLUMN_BUFFER", 2**16)
-    cells = [bytes([at]) * 2**15 for at in range(50)]
-    requests = parquet(tmp_path / "t.parquet", cells)
-    whole, left = cells_module._cell_bytes, [failures]
-
-    def cell_bytes(value: Any, max_bytes: int) -> Any:
-        if value.as_buffer()[0] == 7 and left[0]:
-            left[0] -= 1
-            raise BotocoreError("EndpointConnectionError")
-        return whole(value, max_bytes)
-
-    monkeypatch.setattr(cells_module, "_cell_bytes", cell_bytes)
-    found = fetched(*requests, max_bytes=2**20)
-    assert found == (cells if failures == 2 else cells[:7] + [Reason.READ_ERROR] * 43)
-
-
-def test_a_store_that_stops_answering_within_a_shard_stops_the_run(
-    flaky: type[FlakyFileSystem], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No cell is quarantined because a network was down."""
-    requests = parquet(tmp_path / "t.parquet", [b"x"])
-
-    def open_(self: FlakyFileSystem, path: str, *args: Any, **options: Any) -> Any:
-        raise BotocoreError("ConnectionClosedError")
-
-    monkeypatch.setattr(flaky, "_open", open_)
-    flaky.failures = 10**6
-    cell = dataclasses.replace(requests[0], path="flaky://t.parquet")
-    with pytest.raises(StoreError, match="did not answer in 4 tries"):
-        fetch([cell], max_bytes=MAX)
-
-
-def test_a_shard_replaced_meanwhile_gives_reasons(tmp_path: Path) -> None:
-    """Its column, row group or row is gone: each cell says so."""
-    requests = parquet(tmp_path / "t.parquet", [b"x"] * 4, 2)
-    pq.write_table(pa.table({"other": [1]}), tmp_path / "t.parquet")
-    assert fetched(*requests) == [Reason.NOT_FOUND] * 4
-    parquet(tmp_path / "t.parquet", [b"x"])
-    assert fetched(*requests) == [b"x", *[Reason.NOT_FOUND] * 3]
-
-
 def test_a_name_with_416_in_it_is_no_empty_file(flaky: type[FlakyFileSystem], monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the store's own code says that a range lies beyond an object's end."""
 
@@ -457,75 +251,3 @@ def test_a_name_that_spoils_its_signature_is_one_bad_image(
     monkeypatch.setattr(flaky, "cat_file", cat_file)
     paths = ["flaky://odd/../a.jpg", "flaky://b.jpg"]
     assert fetched(*(Request("file", path) for path in paths)) == [Reason.PERMISSION_DENIED, b"bbb"]
-
-
-SECRET = "wJalrXUtnFEMI"
-
-
-class Web(BaseHTTPRequestHandler):
-    """A small web server: the status stands in the path."""
-
-    def do_GET(self) -> None:
-        status = int(self.path.split("/")[1].partition("?")[0])
-        self.send_response(status)
-        self.send_header("Content-Length", "3")
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(b"abc")
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    pytest.importorskip("aiohttp")
-    monkeypatch.setattr(store_errors, "RETRY_AFTER_S", (0.0,))
-    with ThreadingHTTPServer(("127.0.0.1", 0), Web) as server:
-        threading.Thread(target=server.serve_forever).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-@pytest.mark.parametrize("told", [None, 3])
-def test_what_a_web_server_answers(web: str, told: int | None, caplog: pytest.LogCaptureFixture) -> None:
-    """Each status its reason, in no message or log line the address's signature."""
-    statuses = [200, 404, 403, 401, 500, 429, 416]
-    requests = [Request("file", f"{web}/{status}?X-Amz-Signature={SECRET}", num_bytes=told) for status in statuses]
-    found = fetch(requests, max_bytes=MAX)
-    assert reasons(found) == [
-        b"abc", Reason.NOT_FOUND, Reason.PERMISSION_DENIED, Reason.PERMISSION_DENIED, Reason.READ_ERROR,
-        Reason.READ_ERROR, Reason.EMPTY,
-    ]  # fmt: skip
-    assert "reads failed" in caplog.text
-    assert SECRET not in caplog.text + " ".join(str(outcome) for outcome in found)
-    assert "500" in str(found[4])
-
-
-def test_a_web_server_that_is_down_stops_the_run(web: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its images are not quarantined, and the error does not repeat the signature; the other server's are read."""
-    monkeypatch.setattr(store_errors, "_CONNECT_TIMEOUT_S", 1.0)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    down = [Request("file", f"http://127.0.0.1:{port}/{at}.jpg?sig={SECRET}") for at in range(2)]
-    with pytest.raises(StoreError, match=f"http://127.0.0.1:{port}/0.jpg: the store did not answer") as caught:
-        fetch([Request("file", f"{web}/200"), *down], max_bytes=MAX)
-    (alone,) = fetch(down[:1], max_bytes=MAX)  # a manifest may name any host in one row
-    assert isinstance(alone, ImageRejected)
-    assert alone.reason == Reason.READ_ERROR
-    assert SECRET not in "".join(traceback.format_exception(caught.value))
-
-
-def test_a_host_that_nobody_has_is_its_rows_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name in a manifest cannot stop a run."""
-
-    def unknown(*_: Any, **__: Any) -> None:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(store_errors.socket, "create_connection", unknown)
-    store_errors.require_answer("http://no-such-host.invalid/a.jpg")
-    store_errors.require_answer("http://[bad/a.jpg")
