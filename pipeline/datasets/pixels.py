@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.datasets.items import LabelledImage
 from pipeline.decode import DecodeRules, ImageRejected, decode_image, resize
 from pipeline.read import fetch
-from pipeline.request import Request
+from pipeline.request import Fetched, Request
 
 Problem = Literal["unreadable_image", "unreadable_mask", "mask_of_another_size", "empty_mask", "mask_of_a_normal_image"]
 _HALF = 127  # of 8 bits
@@ -79,31 +79,31 @@ def resize_mask(mask: npt.NDArray[np.bool_], side: int) -> npt.NDArray[np.bool_]
 
 
 def _example(
-    item: LabelledImage, image: bytes | ImageRejected, mask: bytes | ImageRejected | None, rules: DecodeRules, side: int
+    item: LabelledImage, image: Fetched, mask: Fetched | None, rules: DecodeRules, side: int
 ) -> Example | Flawed:
     try:
-        if isinstance(image, ImageRejected):
-            raise image
-        decoded = decode_image(image, rules)
+        content = hashlib.sha256(_encoded(image))
+        rgb = decode_image(_encoded(image), rules).rgb
     except ImageRejected as exc:
         return Flawed(item, "unreadable_image", str(exc))
-    marked: npt.NDArray[np.bool_] | None = None
-    if mask is not None:
-        try:
-            if isinstance(mask, ImageRejected):
-                raise mask
-            marked = binary_mask(mask, rules)
-        except ImageRejected as exc:
-            return Flawed(item, "unreadable_mask", str(exc))
-        if flaw := _flaw(item, decoded.rgb.size, marked):
-            return flaw
-    if item.label == 0:
-        marked = np.zeros((side, side), bool)
-    elif marked is not None:
-        marked = resize_mask(marked, side)
-    content = hashlib.sha256(image if isinstance(image, bytes) else b"")
-    content.update(mask if isinstance(mask, bytes) else b"")
-    return Example(item, resize(decoded.rgb, side), marked, content.hexdigest())
+    if mask is None:
+        marked = None if item.label else np.zeros((side, side), bool)
+        return Example(item, resize(rgb, side), marked, content.hexdigest())
+    try:
+        content.update(_encoded(mask))
+        whole = binary_mask(_encoded(mask), rules)
+    except ImageRejected as exc:
+        return Flawed(item, "unreadable_mask", str(exc))
+    if flaw := _flaw(item, rgb.size, whole):
+        return flaw
+    return Example(item, resize(rgb, side), resize_mask(whole, side), content.hexdigest())
+
+
+def _encoded(found: Fetched) -> bytes:
+    """Raises:  ImageRejected: the file could not be read."""
+    if isinstance(found, ImageRejected):
+        raise found
+    return found
 
 
 def _flaw(item: LabelledImage, size: tuple[int, int], mask: npt.NDArray[np.bool_]) -> Flawed | None:
