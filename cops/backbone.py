@@ -118,6 +118,8 @@ def _check_prompts(clip: CLIP, config: CopsConfig) -> None:
             f"prompts of {config.prompt_length} tokens exceed the {len(clip.positional_embedding)} positions"
         )
     rows = len(clip.token_embedding.weight)
+    if config.vocabulary and len(config.vocabulary) != rows:
+        raise ConfigError(f"vocabulary names {len(config.vocabulary)} tokens; the token table has {rows} rows")
     if max(config.sot_id, config.stop_id, config.eot_id) >= rows:
         raise ConfigError(f"sot_id, stop_id and eot_id must be rows of the token table, below {rows}")
 

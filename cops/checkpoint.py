@@ -33,7 +33,7 @@ EMBEDDED = "embedded"
 EMBEDDED_PATH = Path(__file__).parent / "weights" / "embedded.safetensors"
 
 SCORING_VERSION = 1  # raise it when a change of the code changes scores
-REMARKS = ("profile", "pretrained", "noise_seed")  # fields of the config that change no score
+REMARKS = ("profile", "pretrained", "noise_seed", "vocabulary")  # fields of the config that change no score
 UNUSED = ("logit_scale",)  # τ takes its place
 LISTED = 6  # names that an error message shows of each kind
 

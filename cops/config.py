@@ -70,6 +70,9 @@ class CopsConfig:
     stop_id: int = 269
     eot_id: int = 49407
     """Rows of the token table: start of text, ".", end of text. The defaults are those of CLIP's tokenizer."""
+    vocabulary: tuple[int, ...] = ()
+    """CLIP's number of the token in each row of the token table, where it holds but some; empty: all, in CLIP's order.
+    Texts that a person writes are read by it. A remark: the learned prompts change no score by it."""
     pixel_mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     pixel_std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
     """Of CLIP, for pixels in [0, 1], RGB."""
@@ -91,6 +94,7 @@ class CopsConfig:
                 raise ConfigError(f"{field.name} must be true or false, not {value!r}")
             if field.name.startswith("pixel_"):
                 object.__setattr__(self, field.name, _triple(field.name, value))
+        object.__setattr__(self, "vocabulary", _distinct_tokens(self.vocabulary))
         if not isinstance(self.backbone, str | dict):
             raise ConfigError(f"backbone must be an open_clip model name or its config, not {type(self.backbone)}")
 
@@ -160,6 +164,13 @@ def check_names(values: Mapping[str, object]) -> None:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _distinct_tokens(value: object) -> tuple[int, ...]:
+    fits = isinstance(value, list | tuple) and all(type(token) is int and token >= 0 for token in value)
+    if not fits or len(set(value)) < len(value):  # type: ignore[call-overload, arg-type]
+        raise ConfigError(f"vocabulary must be distinct token numbers, not {str(value)[:200]}")
+    return tuple(value)  # type: ignore[arg-type]
 
 
 def _triple(name: str, value: object) -> tuple[float, float, float]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -91,10 +91,12 @@ def encode_prompts(
     transformer: nn.Module,
     positions: Float[Tensor, "l c"],
     deep_prompts: Sequence[Float[Tensor, "m c"]],
+    ends: Int[Tensor, " n"] | None = None,
 ) -> Float[Tensor, "n c"]:
-    """What the text tower's last layer puts out at each prompt's last token, before the final norm.
+    """What the text tower's last layer puts out at each prompt's end, before the final norm.
 
     Args:    deep_prompts: on entry to the second layer and those after it, one of these overwrites positions 1 to m.
+             ends: where each prompt ends; the last token where None.
     """
     x = prompts + positions[: prompts.shape[1]]
     for layer, block in enumerate(transformer.resblocks):  # type: ignore[arg-type]
@@ -105,4 +107,4 @@ def encode_prompts(
         attended = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         x = x + project_out(block.attn, attended)
         x = x + feed_forward(block, x)
-    return x[:, -1]
+    return x[:, -1] if ends is None else x[torch.arange(len(x), device=x.device), ends]
