@@ -63,8 +63,8 @@ def test_an_unknown_word_is_named_with_those_there_are(model: cops.CoPS) -> None
 
 
 def test_a_text_too_long_is_refused(model: cops.CoPS) -> None:
-    with pytest.raises(cops.ConfigError, match="42 tokens; the text tower reads at most"):
-        encode_texts(model, ["photo " * 40])
+    with pytest.raises(cops.ConfigError, match="92 tokens; the text tower reads at most"):
+        encode_texts(model, ["photo " * 90])
 
 
 def test_words_are_listed(model: cops.CoPS) -> None:
