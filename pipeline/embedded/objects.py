@@ -1,0 +1,190 @@
+"""Chance objects: outlines, relief and marks that no product has, on chance backgrounds."""
+
+import math
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+
+from pipeline.embedded.surfaces import near_colour, pick, some_colour, some_surface
+from pipeline.samples.fields import (
+    Colour,
+    Plane,
+    Scene,
+    box,
+    coverage,
+    disc,
+    fractal,
+    frame,
+    mix,
+    noise,
+    paint,
+    polygon,
+    radius_of,
+    relief,
+    smoothstep,
+    soften,
+    spread,
+    wrap,
+)
+
+
+def _outline(u: Plane, v: Plane, rng: Generator) -> tuple[Plane, str]:
+    """The signed distance from a chance shape that fills about [-1, 1], and its noun."""
+    kind = int(rng.integers(8))
+    if kind == 0:
+        squash = rng.uniform(0.55, 1.0)
+        return (radius_of(u, v / squash) - 0.95) * squash, "disc"
+    if kind == 1:
+        return box(u, v, 0.95, rng.uniform(0.3, 0.95), corner=rng.uniform(0.0, 0.25)), "plate"
+    if kind == 2:
+        return polygon(u, v, int(rng.integers(3, 9)), rng.uniform(0.7, 0.9)), "plate"
+    if kind == 3:
+        bearing, outline = np.arctan2(v, u), np.full_like(u, 0.78)
+        for wave in range(2, int(rng.integers(3, 7))):
+            outline = outline + rng.normal(0, 0.12 / wave) * np.cos(wave * bearing + rng.uniform(0, math.tau))
+        return radius_of(u, v) - outline, "piece"
+    if kind == 4:
+        thick = rng.uniform(0.12, 0.45)
+        return np.abs(radius_of(u, v) - (0.95 - thick)) - thick, "ring"
+    if kind == 5:
+        teeth = int(rng.integers(5, 40))
+        tooth = np.clip(rng.uniform(1, 3) * np.cos(teeth * np.arctan2(v, u)), -1, 1)
+        return radius_of(u, v) - 0.85 - rng.uniform(0.02, 0.1) * tooth, "disc"
+    if kind == 6:
+        radius = rng.uniform(0.15, 0.45)
+        return radius_of(np.maximum(np.abs(u) - (0.95 - radius), 0.0), v) - radius, "rod"
+    first = box(u, v - rng.uniform(-0.4, 0.4), 0.9, rng.uniform(0.15, 0.4), corner=0.05)
+    second = box(u - rng.uniform(-0.4, 0.4), v, rng.uniform(0.15, 0.4), 0.9, corner=0.05)
+    return np.minimum(first, second), "bracket"
+
+
+def _openings(distance: Plane, u: Plane, v: Plane, rng: Generator) -> Plane:
+    """The shape with regular holes, as parts have them."""
+    kind = int(rng.integers(3))
+    if kind == 0:
+        return np.maximum(distance, rng.uniform(0.1, 0.4) - radius_of(u, v))
+    size = rng.uniform(0.05, 0.14)
+    if kind == 1:
+        count, at = int(rng.integers(2, 9)), rng.uniform(0.35, 0.65)
+        bearing = wrap(np.arctan2(v, u), math.tau / count)
+        radius = radius_of(u, v)
+        return np.maximum(distance, size - radius_of(radius * np.cos(bearing) - at, radius * np.sin(bearing)))
+    pitch = rng.uniform(3, 5) * size
+    holes = size - radius_of(wrap(u, pitch), wrap(v, pitch))
+    return np.maximum(distance, np.where(distance < -1.5 * size, holes, np.float32(-1)))
+
+
+def _relief(distance: Plane, u: Plane, v: Plane, rng: Generator) -> Plane:
+    """How the light falls on the body: flat, domed, round like a rod, bevelled."""
+    side = distance.shape[0]
+    angle = rng.uniform(0, math.tau)
+    light = np.ones_like(distance)
+    form = int(rng.integers(4))
+    if form == 1:
+        height = np.sqrt(np.clip(-distance, 0, 1) + 1e-4)
+        light = light + rng.uniform(2, 9) * relief(soften(height, side * 0.02), angle=angle)
+    elif form == 2:
+        across = v / max(float(np.abs(v[distance < 0]).max(initial=0.1)), 0.1)
+        light = 0.45 + 0.55 * np.sqrt(np.clip(1 - across * across, 0, 1)) + 0.15 * across
+    elif form == 3:
+        fall = np.cos(angle) * u + np.sin(angle) * v
+        light = light + rng.uniform(0.05, 0.4) * fall - rng.uniform(0, 0.35) * radius_of(u, v)
+    width = rng.uniform(0.02, 0.12)
+    rim = relief(smoothstep(-distance, 0.0, width), angle=angle) * (side * width * 0.5)
+    return light + rng.uniform(0.0, 0.6) * rim
+
+
+def _marks(surface: Colour, distance: Plane, u: Plane, v: Plane, rng: Generator) -> Colour:
+    """Grooves, steps, prints: regular and centred, so that a picture tells that they belong."""
+    for _ in range(int(pick(rng, 0, 0, 1, 1, 2, 3))):
+        kind, colour = int(rng.integers(6)), near_colour(some_colour(rng), rng, 0.2)
+        width = rng.uniform(0.01, 0.06)
+        if kind == 0:
+            alpha = coverage(np.abs(radius_of(u, v) - rng.uniform(0.15, 0.8)) - width)
+        elif kind == 1:
+            alpha = coverage(np.abs(distance + rng.uniform(0.06, 0.3)) - width)
+        elif kind == 2:
+            alpha = coverage(np.abs(wrap(u, rng.uniform(0.15, 0.5))) - width)
+        elif kind == 3:
+            count = int(rng.integers(3, 12))
+            bearing, radius = wrap(np.arctan2(v, u), math.tau / count), radius_of(u, v)
+            at = rng.uniform(0.3, 0.7)
+            alpha = coverage(radius_of(radius * np.cos(bearing) - at, radius * np.sin(bearing)) - width * 1.5)
+        elif kind == 4:
+            alpha = coverage(box(u, v - rng.uniform(-0.4, 0.4), rng.uniform(0.2, 0.6), rng.uniform(0.08, 0.3)))
+        else:
+            alpha = coverage(disc(u, v, rng.uniform(0.1, 0.6)))
+        alpha = alpha * (distance < -0.02)
+        strength = rng.uniform(0.2, 1.0)
+        if rng.uniform() < 0.5:  # cut into the body, not printed on it
+            lit = 1.0 + 3.0 * pick(rng, -1, 1) * relief(soften(alpha, 1.0)) - rng.uniform(0, 0.3) * alpha
+            surface = surface * spread(lit.astype(np.float32))
+        else:
+            surface = mix(surface, colour, alpha * np.float32(strength))
+    return surface
+
+
+def _body(side: int, u: Plane, v: Plane, rng: Generator) -> tuple[Colour, Plane, str]:
+    distance, noun = _outline(u, v, rng)
+    if rng.uniform() < 0.3:
+        distance = _openings(distance, u, v, rng)
+    if rng.uniform() < 0.3:
+        distance = distance + rng.uniform(0.0, 0.03) * noise(side, rng, 20)  # a rough edge
+    texture, _ = some_surface(side, rng)
+    calm = rng.uniform(0.05, 1.0)
+    ground = texture.mean(axis=(0, 1))
+    surface = ground + calm * (texture - ground)
+    light = _relief(distance, u, v, rng) + rng.uniform(0, 0.15) * fractal(side, rng, 4, octaves=2)
+    surface = _marks(surface.astype(np.float32), distance, u, v, rng) * spread(light.astype(np.float32))
+    if rng.uniform() < 0.3:  # a highlight
+        x, y, size = rng.normal(0, 0.35), rng.normal(0, 0.35), rng.uniform(0.05, 0.25)
+        gloss = np.exp(-((u - x) ** 2 + ((v - y) * rng.uniform(1, 4)) ** 2) / size**2)
+        surface = mix(surface, (1.0, 1.0, 1.0), (rng.uniform(0.2, 0.9) * gloss).astype(np.float32))
+    return np.clip(surface, 0, 1), distance, noun
+
+
+def some_objects(side: int, rng: Generator) -> tuple[Scene, str]:
+    """One object, several alike, or a part of a large one, on a ground; and the noun."""
+    ground = _ground(side, rng)
+    choice = rng.uniform()
+    if choice < 0.25:  # several alike, in rows
+        rows, cols = int(rng.integers(1, 5)), int(rng.integers(2, 5))
+        u, v = frame(side, angle=rng.normal(0, 0.1))
+        pitch_x, pitch_y = 2.0 / cols, 2.0 / rows
+        fill = 0.5 * min(pitch_x, pitch_y) * rng.uniform(0.6, 0.95)
+        x = wrap(u + 1 - pitch_x / 2, pitch_x) / fill
+        y = wrap(v + 1 - pitch_y / 2, pitch_y) / fill
+        scale = fill
+    else:
+        scale = rng.uniform(0.35, 0.85) if choice < 0.8 else rng.uniform(0.9, 2.0)
+        room = max(0.0, 0.9 - scale) if choice < 0.8 else 0.6
+        at = (rng.uniform(-room, room), rng.uniform(-room, room))
+        x, y = frame(side, centre_xy=at, angle=rng.uniform(0, math.tau), scale=scale)
+    surface, distance, noun = _body(side, x.astype(np.float32), y.astype(np.float32), rng)
+    alpha = coverage(distance, scale)
+    if rng.uniform() < 0.6:
+        ground = ground * spread(1.0 - _shadow(alpha, rng))
+    return Scene(image=mix(ground, surface, alpha), part=alpha, behind=ground), noun
+
+
+def _ground(side: int, rng: Generator) -> Colour:
+    """What lies under the object: even more often than not."""
+    if rng.uniform() < 0.25:
+        return some_surface(side, rng)[0]
+    colour = some_colour(rng) if rng.uniform() < 0.6 else (pick(rng, 0.03, 0.95),) * 3
+    light = 1.0 + rng.uniform(0, 0.05) * noise(side, rng, int(side / rng.uniform(1, 4)))
+    ground = paint(light + rng.uniform(0, 0.1) * noise(side, rng, 3), colour)
+    if rng.uniform() < 0.15:  # dust on the belt, which is no defect of the part
+        specks = smoothstep(noise(side, rng, side // 3), 3.0, 3.4)
+        ground = mix(ground, some_colour(rng), specks)
+    return ground
+
+
+def _shadow(alpha: Plane, rng: Generator) -> Plane:
+    side = alpha.shape[0]
+    reach, soft = rng.uniform(0.0, 0.06) * side, rng.uniform(0.01, 0.05) * side
+    bearing = rng.uniform(0, math.tau)
+    shift = np.asarray([[1, 0, reach * math.cos(bearing)], [0, 1, reach * math.sin(bearing)]], np.float32)
+    moved = cv2.warpAffine(alpha, shift, (side, side))
+    return rng.uniform(0.15, 0.7) * soften(moved, soft)

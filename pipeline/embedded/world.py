@@ -1,0 +1,136 @@
+"""Training pictures of the procedural world: a subject, the same subject damaged, where, and what a caption says."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, UInt8
+from numpy.random import Generator
+
+from pipeline.embedded.damage import damage
+from pipeline.embedded.objects import some_objects
+from pipeline.embedded.surfaces import some_surface
+from pipeline.samples import catalog
+from pipeline.samples.camera import expose, shoot
+from pipeline.samples.catalog import stream
+from pipeline.samples.fields import Colour, Scene, frame, spread
+
+TRAINED_CATEGORIES = (
+    "woven",
+    "wood",
+    "brushed_metal",
+    "carpet",
+    "marble",
+    "nut",
+    "bolt",
+    "tablet",
+    "bottle_top",
+    "pin_header",
+)
+NOUNS = {
+    "woven": "fabric", "wood": "wood", "brushed_metal": "metal", "carpet": "carpet", "marble": "stone", "nut": "nut",
+    "bolt": "bolt", "tablet": "tablet", "bottle_top": "cap", "pin_header": "connector",
+}  # fmt: skip
+WORDS = {
+    "scratch": "scratched", "crack": "cracked", "dent": "dented", "hole": "pierced", "blob": "contaminated", "stain": "stained",
+    "discolour": "discoloured", "specks": "spotted", "missing": "chipped", "foreign": "contaminated", "bent": "bent", "broken": "torn",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Twins:
+    """A picture without a defect, its twin with one, where they differ, and the words of both."""
+
+    normal: UInt8[np.ndarray, "h w 3"]
+    damaged: UInt8[np.ndarray, "h w 3"]
+    mask: Bool[np.ndarray, "h w"]
+    noun: str
+    state: str
+
+
+def twins(seed: int, index: int, side: int) -> Twins:
+    """Picture number `index` of a world; a function of its arguments alone."""
+    rng = stream(seed, 77, index)
+    scene, noun, category = _subject(rng, side)
+    if rng.uniform() < 0.4:
+        scene = replace(scene, image=_uneven(scene, rng))
+    found = None
+    for _ in range(8):
+        found = _sample_damage(scene, category, rng) if category and rng.uniform() < 0.5 else damage(scene, rng)
+        if found:
+            break
+    if found is None:
+        image, mask, state = scene.image, np.zeros((side, side), np.bool_), ""
+    else:
+        image, mask, state = found
+    lens = int(rng.integers(1 << 62))
+    if rng.uniform() < 0.75:  # most photographs are well exposed
+        gain = np.float32(rng.uniform(0.6, 1.05) / max(float(np.quantile(scene.image[::4, ::4], 0.995)), 0.05))
+        scene, image = replace(scene, image=np.clip(scene.image * gain, 0, 1)), np.clip(image * gain, 0, 1)
+    normal, damaged = (_photograph(picture, lens, side) for picture in (scene.image, image))
+    if rng.uniform() < 0.5:
+        normal, damaged, mask = (np.ascontiguousarray(np.rot90(plane)) for plane in (normal, damaged, mask))
+    return Twins(normal, damaged, mask, noun, state)
+
+
+def _subject(rng: Generator, side: int) -> tuple[Scene, str, str | None]:
+    choice = rng.uniform()
+    if choice < 0.25:
+        category = str(rng.choice(TRAINED_CATEGORIES))
+        seeds = rng.integers(1 << 60, size=2)
+        scene = catalog.CATEGORIES[category].scene(side, stream(int(seeds[0])), stream(int(seeds[1])))
+        return scene, NOUNS[category], category
+    if choice < 0.55:
+        image, noun = some_surface(side, rng)
+        behind = np.broadcast_to(np.asarray(rng.uniform(0, 0.4, 3), np.float32), image.shape)
+        return Scene(image=image, part=np.ones((side, side), np.float32), behind=behind), noun, None
+    scene, noun = some_objects(side, rng)
+    return scene, noun, None
+
+
+def _uneven(scene: Scene, rng: Generator) -> Colour:
+    """The subject with faint wide shades, as good parts have them: not every difference is a defect."""
+    image = scene.image
+    for _ in range(int(rng.integers(1, 5))):
+        u, v = frame(
+            scene.size_px,
+            centre_xy=(rng.uniform(-1, 1), rng.uniform(-1, 1)),
+            angle=rng.uniform(0, math.pi),
+            scale=rng.uniform(0.1, 0.6),
+        )
+        shade = np.exp(-(u * u + v * v * rng.uniform(0.5, 4))) * scene.part
+        tint = (1 + rng.normal(0, 0.09) + rng.normal(0, 0.03, 3)).astype(np.float32)
+        image = image * (1 + spread(shade.astype(np.float32)) * (tint - 1))
+    return np.clip(image, 0, 1)
+
+
+def _sample_damage(scene: Scene, category: str, rng: Generator):
+    kind = str(rng.choice(catalog.CATEGORIES[category].defects))
+    image, mask = catalog.DEFECTS[kind](scene, rng)
+    if mask.sum() < 12 or float(np.abs(image[mask] - scene.image[mask]).mean()) < 0.05:
+        return None
+    return image, mask, WORDS[kind]
+
+
+def _photograph(image, lens: int, side: int) -> UInt8[np.ndarray, "h w 3"]:
+    """The camera: light, cast, blur, noise, and now and then what a codec or a scaler does. The same for twins."""
+    style, rng = stream(lens, 1), stream(lens, 2)
+    extra = stream(lens, 3)
+    gamma, zoom = float(np.exp(extra.normal(0, 0.25))), extra.uniform()
+    shot = shoot(
+        np.power(np.clip(image, 0, 1), np.float32(gamma)), expose(side, style, rng, grey=bool(extra.uniform() < 0.25))
+    )
+    if shot.ndim == 2:
+        shot = cv2.cvtColor(shot, cv2.COLOR_GRAY2RGB)
+    if zoom < 0.3:
+        small = round(side * extra.uniform(0.4, 0.9))
+        shot = cv2.resize(
+            cv2.resize(shot, (small, small), interpolation=cv2.INTER_AREA), (side, side), interpolation=cv2.INTER_CUBIC
+        )
+    if extra.uniform() < 0.4:
+        quality = int(extra.integers(40, 95))
+        shot = cv2.imdecode(cv2.imencode(".jpg", shot, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+    return shot
