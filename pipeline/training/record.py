@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import cops
 from cops.training.fit import EpochLosses
 from pipeline.commit import git_commit, versions
+from pipeline.datasets import Dataset
 from pipeline.errors import InputError, RunError
 from pipeline.progress import duration
 from pipeline.training.config import LOSS, Metric, TrainConfig
@@ -21,10 +23,10 @@ from pipeline.training.survey import Survey
 
 FORMAT = "cops-training-record/1"
 _REMARKS = ("created_by", "git_commit", "versions")  # another version may go on
-_NOT_OF_A_CHECKPOINT = ("format", "versions", "validated")
+_NOT_OF_A_CHECKPOINT = ("format", "versions", "listed")
 
 
-def identity(config: TrainConfig, base: Base) -> dict[str, Any]:
+def identity(config: TrainConfig, base: Base, dataset: Dataset, validation: Dataset | None) -> dict[str, Any]:
     """What decides the result, as far as it is known before any image is read."""
     model = base.checkpoint.config
     found = {
@@ -33,15 +35,15 @@ def identity(config: TrainConfig, base: Base) -> dict[str, Any]:
         "base_model": {"name": base.name, "model_id": base.checkpoint.model_id(), "random_clip": base.random_clip},
         "metric": config.chosen_by,
         "decode": {name: getattr(config.decode, name) for name in ("bit_depth_range", "alpha_background")},
-        "validated": config.validation is not None,
+        "listed": {"auxiliary": _listing(dataset), "validation": validation and _listing(validation)},
     }
     as_stored: dict[str, Any] = json.loads(json.dumps(found))
     return as_stored
 
 
-def describe(config: TrainConfig, base: Base, trained_on: Survey, validated_on: Survey | None) -> dict[str, Any]:
-    """The identity with the datasets, their hashes, and what it runs on."""
-    about = identity(config, base) | {
+def describe(known: Mapping[str, Any], trained_on: Survey, validated_on: Survey | None) -> dict[str, Any]:
+    """An identity with what was found in the datasets, their hashes, and what it runs on."""
+    about = dict(known) | {
         "format": FORMAT,
         "auxiliary_dataset": trained_on.describe(),
         "created_by": f"cops {cops.__version__}",
@@ -49,6 +51,15 @@ def describe(config: TrainConfig, base: Base, trained_on: Survey, validated_on: 
         "versions": versions(),
     }
     return about | ({"validation_dataset": validated_on.describe()} if validated_on else {})
+
+
+def _listing(dataset: Dataset) -> str:
+    """Name and images of a dataset as they are listed, in short: tells another one before any image is read."""
+    digest = hashlib.sha256()
+    for one in dataset.images:
+        paths = [(uri or "").removeprefix(dataset.root) for uri in (one.image_uri, one.mask_uri)]
+        digest.update(json.dumps([*paths, one.label, one.category]).encode())
+    return f"{dataset.name}, {len(dataset.images)} images, {digest.hexdigest()[:12]}"
 
 
 def refuse_other(known: Mapping[str, Any], now: Mapping[str, Any], folder: Folder) -> None:

@@ -38,7 +38,7 @@ class Job:
     config: TrainConfig
     dataset: Dataset
     validation: Dataset | None
-    base_id: str
+    identity: dict[str, Any]
 
     @property
     def folder(self) -> Folder:
@@ -87,9 +87,10 @@ def prepare(config: TrainConfig) -> tuple[Job, Base]:
     dataset = open_dataset(config.data)
     check_for_training(dataset)
     validation = open_dataset(config.validation) if config.validation else None
+    job = Job(config, dataset, validation, identity(config, base, dataset, validation))
     if known := folder.read_about():
-        refuse_other(known, identity(config, base), folder)
-    return Job(config, dataset, validation, base.checkpoint.model_id()), base
+        refuse_other(known, job.identity, folder)
+    return job, base
 
 
 def work(job: Job, base: Base, team: Team, device: torch.device) -> Outcome:
@@ -104,7 +105,7 @@ def work(job: Job, base: Base, team: Team, device: torch.device) -> Outcome:
         trained_on = survey(job.dataset, source, team, masks_needed=True)
         validated_on = survey(job.validation, source, team, masks_needed=False) if job.validation else None
         _check(config, trained_on, validated_on)
-        about = describe(config, base, trained_on, validated_on)
+        about = describe(job.identity, trained_on, validated_on)
         epochs = Epochs(
             folder=job.folder,
             base=base,

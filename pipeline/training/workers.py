@@ -51,10 +51,10 @@ def train_with_ray(job: Job, count: int) -> Outcome:
     """Raises:  InputError: there are too few GPUs or CPUs.   RunError: a worker was lost.   And what workers raise."""
     found = _resources()
     use_gpu = job.config.device == "cuda" or (job.config.device == "auto" and found.gpus >= count)
-    room, kind = (found.gpus, "GPUs") if use_gpu else (found.cpus, "CPUs")
+    room, kind = (found.gpus, "GPU") if use_gpu else (found.cpus, "CPU")
     if count > room:
         raise InputError(
-            f"--workers {count}: there are {found.gpus} GPUs and {found.cpus} CPUs; each needs one of {kind}"
+            f"--workers {count}: each needs a {kind} of its own; there are {found.gpus} GPUs and {found.cpus} CPUs"
         )
     folder = job.folder
     folder.root.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def _worker(given: dict[str, Any]) -> Outcome:
             "a folder that all of them share"
         )
     base = read_base(job.config)
-    if base.checkpoint.model_id() != job.base_id:
+    if base.checkpoint.model_id() != job.identity["base_model"]["model_id"]:
         raise InputError("this node reads another --model than the command did; give one that all nodes share")
     device = get_device()
     if device.type == "cuda":
