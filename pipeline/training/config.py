@@ -109,6 +109,12 @@ class TrainConfig:
         start = dataclasses.replace(self.start, **places)
         return dataclasses.replace(self, start=start, output=output, cache=cache)
 
+    def count_workers(self, gpus: int) -> int:
+        """As many as asked for; else one a GPU, at most one an image of a batch; one without GPUs."""
+        if self.workers is not None:
+            return self.workers
+        return 1 if self.device == "cpu" else max(1, min(gpus, self.find_recipe().batch_size))
+
     def find_recipe(self) -> Recipe:
         """Raises:  ConfigError: a number of it is out of range."""
         return dataclasses.replace(RECIPES[self.recipe], **self.overrides)

@@ -42,9 +42,10 @@ class Pace:
 
 
 @contextlib.contextmanager
-def also_to(path: Path) -> Iterator[None]:
-    """What the pipeline logs meanwhile is appended to a file, too."""
+def also_to(path: Path, level: int) -> Iterator[None]:
+    """What the pipeline logs meanwhile, from a level on, is appended to a file, too."""
     handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setLevel(level)
     handler.setFormatter(logging.Formatter(_FORMAT, datefmt="%H:%M:%S"))
     logger = logging.getLogger("pipeline")
     before = logger.level

@@ -17,6 +17,7 @@ import cops
 from cops.assembly import find_device
 from cops.training.fit import Team, Trainer
 from pipeline.datasets import Dataset
+from pipeline.failures import as_run_errors
 from pipeline.training.cache import FeatureCache, bytes_per_image, describe_features
 from pipeline.training.config import LOSS, NO_CACHE, TrainConfig
 from pipeline.training.epochs import Epochs
@@ -27,6 +28,8 @@ from pipeline.training.record import best_of, describe, identity, refuse_other
 from pipeline.training.start import Base, make_learner, read_base
 from pipeline.training.survey import Survey, check_for_training, open_dataset, report, require_usable, survey
 from pipeline.training.validation import check_for_metric
+
+WAY_ON = "The same command goes on from the last epoch"
 
 log = logging.getLogger(__name__)
 
@@ -58,20 +61,20 @@ class Outcome:
 def train(config: TrainConfig) -> Outcome:
     """Train, or finish what an earlier command left in the output folder.
 
-    In this process where one worker is asked for, or none and there is one device; else, and always on the cluster
-    that RAY_ADDRESS names, by Ray Train.
+    In this process where that is one worker's work; else, and always on the cluster that RAY_ADDRESS names, by Ray
+    Train.
     Raises:  InputError, ConfigError, CheckpointError: the request cannot be met as it stands.
              RunError: training stopped; the same command goes on from its last epoch.
     """
-    job, base = prepare(config)
-    if complete := _finished(job):
-        return complete
-    from pipeline.training import workers  # noqa: PLC0415 -- Ray takes seconds: after the request is known good
+    with as_run_errors(WAY_ON):
+        job, base = prepare(config)
+        if complete := _finished(job):
+            return complete
+        if config.count_workers(torch.cuda.device_count()) == 1 and not os.environ.get("RAY_ADDRESS"):
+            return work(job, base, Team(), find_device(config.device))
+        from pipeline.training import workers  # noqa: PLC0415 -- Ray Train takes seconds, and one worker needs it not
 
-    count = workers.find_count(config)
-    if count == 1 and not os.environ.get("RAY_ADDRESS"):
-        return work(job, base, Team(), find_device(config.device))
-    return workers.train_with_ray(job, count)
+        return workers.train_with_ray(job)
 
 
 def prepare(config: TrainConfig) -> tuple[Job, Base]:
@@ -104,7 +107,11 @@ def work(job: Job, base: Base, team: Team, device: torch.device) -> Outcome:
         source = FeatureSource(learner.model, config.decode, _open_cache(job, learner.model))
         trained_on = survey(job.dataset, source, team, masks_needed=True)
         validated_on = survey(job.validation, source, team, masks_needed=False) if job.validation else None
-        _check(config, trained_on, validated_on)
+        if team.rank == 0:
+            _say(config, trained_on, validated_on)
+        require_usable(trained_on)
+        if validated_on:
+            check_for_metric(config.chosen_by, validated_on.usable, validated_on.name)
         about = describe(job.identity, trained_on, validated_on)
         epochs = Epochs(
             folder=job.folder,
@@ -125,13 +132,10 @@ def _finished(job: Job) -> Outcome | None:
     return Outcome(about, state.epochs, best_of(state.epochs, job.config.chosen_by), was_complete=True)
 
 
-def _check(config: TrainConfig, trained_on: Survey, validated_on: Survey | None) -> None:
-    """Say what was found; refuse what nothing can be learned from."""
+def _say(config: TrainConfig, trained_on: Survey, validated_on: Survey | None) -> None:
     report(trained_on)
-    require_usable(trained_on)
     if validated_on:
         report(validated_on)
-        check_for_metric(config.chosen_by, validated_on.usable, validated_on.name)
     if config.chosen_by == LOSS:
         log.info("the best epoch is the one of the lowest training loss; a validation set would tell more")
 
@@ -139,9 +143,10 @@ def _check(config: TrainConfig, trained_on: Survey, validated_on: Survey | None)
 @contextlib.contextmanager
 def _writing(folder: Folder, team: Team) -> Iterator[None]:
     if team.rank > 0:
-        yield
+        with also_to(folder.messages, logging.WARNING):
+            yield
         return
-    with folder.claimed(), also_to(folder.messages):
+    with folder.claimed(), also_to(folder.messages, logging.INFO):
         yield
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import platform
 import shutil
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 import torch
@@ -18,12 +16,9 @@ from cops.errors import CopsError
 from cops.training.fit import TorchTeam
 from pipeline.errors import InputError, RunError
 from pipeline.execution import connect
-from pipeline.training.config import TrainConfig
 from pipeline.training.progress import following
+from pipeline.training.run import WAY_ON, Job, Outcome, work
 from pipeline.training.start import read_base
-
-if TYPE_CHECKING:
-    from pipeline.training.run import Job, Outcome
 
 # Workers wait for one another while features are computed, which may take days on CPUs. Ray itself sees who dies.
 _PATIENCE_S = 30 * 24 * 3600
@@ -31,31 +26,16 @@ _PATIENCE_S = 30 * 24 * 3600
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Resources:
-    gpus: int
-    cpus: int
-
-
-def find_count(config: TrainConfig) -> int:
-    """How many workers: as many as asked for; else one a GPU, at most one an image of a batch; one without GPUs."""
-    if config.workers is not None:
-        return config.workers
-    if config.device == "cpu":
-        return 1
-    gpus = _resources().gpus if os.environ.get("RAY_ADDRESS") else torch.cuda.device_count()
-    return max(1, min(gpus, config.find_recipe().batch_size))
-
-
-def train_with_ray(job: Job, count: int) -> Outcome:
+def train_with_ray(job: Job) -> Outcome:
     """Raises:  InputError: there are too few GPUs or CPUs.   RunError: a worker was lost.   And what workers raise."""
-    found = _resources()
-    use_gpu = job.config.device == "cuda" or (job.config.device == "auto" and found.gpus >= count)
-    room, kind = (found.gpus, "GPU") if use_gpu else (found.cpus, "CPU")
-    if count > room:
-        raise InputError(
-            f"--workers {count}: each needs a {kind} of its own; there are {found.gpus} GPUs and {found.cpus} CPUs"
-        )
+    connect()
+    found = ray.cluster_resources()
+    gpus, cpus = int(found.get("GPU", 0)), int(found.get("CPU", 1))
+    count = job.config.count_workers(gpus)
+    use_gpu = job.config.device == "cuda" or (job.config.device == "auto" and gpus >= count)
+    if count > (gpus if use_gpu else cpus):
+        kind = "GPU" if use_gpu else "CPU"
+        raise InputError(f"--workers {count}: each needs a {kind} of its own; there are {gpus} GPUs and {cpus} CPUs")
     folder = job.folder
     folder.root.mkdir(parents=True, exist_ok=True)
     scratch = folder.root / ".ray"  # Ray Train wants a place for checkpoints of its own, of which there are none
@@ -72,16 +52,14 @@ def train_with_ray(job: Job, count: int) -> Outcome:
             outcome: Outcome = trainer.fit().return_value
     except WorkerGroupError as exc:
         raise _first_cause(exc) from exc
-    except (TrainingFailedError, ray.exceptions.RayError) as exc:
-        raise RunError(f"Ray Train stopped: {exc}. The same command goes on from the last epoch") from exc
+    except TrainingFailedError as exc:
+        raise RunError(f"Ray Train stopped: {exc}. {WAY_ON}") from exc
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return outcome
 
 
 def _worker(given: dict[str, Any]) -> Outcome:
-    from pipeline.training.run import work  # noqa: PLC0415 -- which starts this module
-
     job: Job = given["job"]
     if not job.folder.root.is_dir():
         raise InputError(
@@ -97,17 +75,10 @@ def _worker(given: dict[str, Any]) -> Outcome:
     return work(job, base, TorchTeam(), device)
 
 
-def _resources() -> _Resources:
-    connect()
-    found = ray.cluster_resources()
-    return _Resources(int(found.get("GPU", 0)), int(found.get("CPU", 1)))
-
-
 def _first_cause(error: WorkerGroupError) -> CopsError:
     """What a worker refused, as it said it; else what became of it."""
     for failure in error.worker_failures.values():
         if isinstance(failure, CopsError):
             return failure
     rank, failure = next(iter(error.worker_failures.items()))
-    way_on = "The same command goes on from the last epoch"
-    return RunError(f"worker {rank} was lost: {type(failure).__name__}: {failure}. {way_on}")
+    return RunError(f"worker {rank} was lost: {type(failure).__name__}: {failure}. {WAY_ON}")

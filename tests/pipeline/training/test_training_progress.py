@@ -18,7 +18,7 @@ def test_a_workers_lines_are_shown_by_the_driver(tmp_path, capsys):
     path = tmp_path / "messages.log"
     path.write_text("of yesterday\n")
     log = logging.getLogger("pipeline.training.somewhere")
-    with following(path), also_to(path):
+    with following(path), also_to(path, logging.INFO):
         log.info("first")
         log.info("last")
     shown = capsys.readouterr().err

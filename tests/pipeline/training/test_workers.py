@@ -7,7 +7,7 @@ from ray.train import WorkerGroupError
 from small_training import request
 
 from pipeline.errors import InputError, RunError
-from pipeline.training.workers import _first_cause, find_count
+from pipeline.training.workers import _first_cause
 
 
 def test_a_workers_refusal_is_the_commands() -> None:
@@ -27,11 +27,7 @@ def test_a_lost_worker_is_a_run_that_may_go_on() -> None:
     ("workers", "device", "gpus", "count"),
     [(3, "auto", 0, 3), (None, "auto", 0, 1), (None, "auto", 2, 2), (None, "cuda", 9, 4), (None, "cpu", 9, 1)],
 )
-def test_a_worker_for_each_gpu(
-    workers: int | None, device: str, gpus: int, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_for_each_gpu(workers: int | None, device: str, gpus: int, count: int, tmp_path: Path) -> None:
     """Unless told otherwise; one without GPUs, and no more than images in a batch, here 4."""
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
     config = request(tmp_path, tmp_path, tmp_path / "m", workers=workers, device=device)
-    assert find_count(config) == count
+    assert config.count_workers(gpus) == count
