@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from small_training import ARCH, request, small_checkpoint, write_checkpoint
 
 import cops
+from cops.assembly import assemble
 from cops.errors import CheckpointError, ConfigError
 from cops.published import LEARNED
 from cops.training.initial import initial_tensors
@@ -83,31 +84,31 @@ def test_own_clip_goes_into_the_checkpoints(model_file, tmp_path):
     assert base.record == {}
 
 
-@pytest.fixture
-def clip_file(tmp_path):
-    """CLIP's weights in a file of their own, with its checksum."""
-    path = tmp_path / "clip.safetensors"
-    save_file(clip_of(small_checkpoint().tensors), path)
-    return path, hashlib.sha256(path.read_bytes()).hexdigest()
+def write_clip(path, checkpoint):
+    """CLIP's weights in a file of their own; its checksum."""
+    save_file(clip_of(checkpoint.tensors), path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_clip_of_another_file_stays_there(clip_file, tmp_path):
-    """A backbone with a file of weights: the checkpoint records the checksum and is complete with that file."""
-    path, sha256 = clip_file
-    backbone = tmp_path / "tiny.json"
-    backbone.write_text(json.dumps(ARCH | {"text_cfg": ARCH["text_cfg"] | {"vocab_size": 49408}}))
-    with pytest.raises(CheckpointError, match=sha256):  # its checksum is not known
-        base_of(tmp_path, tmp_path, start=Start(backbone=str(backbone), clip_weights=str(path)))
-    with pytest.raises(CheckpointError, match="token_embedding"):  # 5 rows instead of 49,408
-        start = Start(backbone=str(backbone), clip_weights=str(path), clip_sha256=sha256, image_size=56)
-        base_of(tmp_path, tmp_path, start=start)
+def test_clip_of_a_backbone_stays_in_its_file(tmp_path):
+    """A file whose checksum is given; the trained checkpoint records that, and is complete with that file alone."""
+    whole = ARCH | {"text_cfg": ARCH["text_cfg"] | {"vocab_size": 49408}}  # CLIP's own token table
+    backbone, clip = tmp_path / "tiny.json", tmp_path / "clip.safetensors"
+    backbone.write_text(json.dumps(whole))
+    sha256 = write_clip(clip, assemble(whole, image_size=56))
+    given = {"backbone": str(backbone), "clip_weights": str(clip), "image_size": 56}
+    with pytest.raises(CheckpointError, match=sha256):
+        base_of(tmp_path, tmp_path, start=Start(**given))
+    base = base_of(tmp_path, tmp_path, start=Start(**given, clip_sha256=sha256))
+    assert (base.name, base.record, base.random_clip) == ("tiny.json", {"clip_sha256": sha256}, False)
+    saved = tensors_to_save(base, make_learner(base, 0, CPU))
+    assert clip_of(saved) == {}
 
 
-def test_a_checkpoint_without_clip_stays_without(clip_file, tmp_path):
+def test_a_checkpoint_without_clip_stays_without(tmp_path):
     """And what is trained from it loads with the same file alone."""
-    path, sha256 = clip_file
-    checkpoint = small_checkpoint()
-    checkpoint.provenance["clip_sha256"] = sha256
+    checkpoint, path = small_checkpoint(), tmp_path / "clip.safetensors"
+    checkpoint.provenance["clip_sha256"] = sha256 = write_clip(path, checkpoint)
     model = write_checkpoint(tmp_path / "model.safetensors", checkpoint, clip=False)
     base = base_of(model, tmp_path, start=Start(model=str(model), clip_weights=str(path)))
     assert base.record == {"clip_sha256": sha256}
