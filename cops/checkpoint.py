@@ -45,6 +45,8 @@ class Checkpoint:
     config: CopsConfig
     provenance: dict[str, Any]
     tensors: dict[str, Tensor]
+    own_clip: bool = True
+    """Whether CLIP's weights belong into its file; False where they came from another one."""
 
     def model_id(self, precision: str = "float32") -> str:
         """32 hex digits that change with every weight and constant that changes a score, and with nothing else."""
@@ -78,9 +80,10 @@ def read_checkpoint(
     label = "the checkpoint" if isinstance(name_or_path, bytes) else str(name_or_path)
     metadata, tensors = _read_file(name_or_path, label)
     config, provenance = _read_header(metadata, label)
-    if clip_weights is not None and not _lacks_clip(tensors):
+    own_clip = not _lacks_clip(tensors)
+    if clip_weights is not None and own_clip:
         raise CheckpointError(f"{label} has its own CLIP weights; do not give clip_weights with it")
-    if _lacks_clip(tensors):
+    if not own_clip:
         recorded = provenance.get("clip_sha256")
         accepted = {sha for sha in (clip_sha256, recorded) if sha}
         tensors |= find_clip(config, clip_weights, accepted=accepted)
@@ -88,7 +91,7 @@ def read_checkpoint(
         checked = check_tensors(config, tensors, label=label)
     except ConfigError as exc:
         raise CheckpointError(f"{label} describes a model that cannot be built: {exc}") from exc
-    return Checkpoint(config=config, provenance=provenance, tensors=checked)
+    return Checkpoint(config=config, provenance=provenance, tensors=checked, own_clip=own_clip)
 
 
 def save_checkpoint(

@@ -54,7 +54,7 @@ def import_weights(options: ImportOptions) -> Path:
              ConfigError: there is no such backbone or profile.
     """
     learned = read_published(options.weights)
-    backbone, pretrained = _backbone(options)
+    backbone, pretrained = find_backbone(options.backbone, options.pretrained)
     config = config_of_parts(
         backbone,
         learned,
@@ -76,17 +76,21 @@ def import_weights(options: ImportOptions) -> Path:
     return options.output
 
 
-def _backbone(options: ImportOptions) -> tuple[str | dict[str, Any], str | None]:
-    if not options.backbone.endswith(".json"):
-        return options.backbone, options.pretrained or "openai"
-    if options.pretrained is not None:
-        raise ConfigError(f"--pretrained {options.pretrained} goes with open_clip's name of a backbone, not a file")
+def find_backbone(backbone: str, pretrained: str | None) -> tuple[str | dict[str, Any], str | None]:
+    """A backbone and the tag of its weights: open_clip's names, or the config that a .json file holds.
+
+    Raises:  ConfigError: the file is no such config, or a tag is given with it.
+    """
+    if not backbone.endswith(".json"):
+        return backbone, pretrained or "openai"
+    if pretrained is not None:
+        raise ConfigError(f"--pretrained {pretrained} goes with open_clip's name of a backbone, not a file")
     try:
-        config = json.loads(Path(options.backbone).read_text(encoding="utf-8"))
+        config = json.loads(Path(backbone).read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:
-        raise ConfigError(f"cannot read the backbone config {options.backbone}: {exc}") from exc
+        raise ConfigError(f"cannot read the backbone config {backbone}: {exc}") from exc
     if not isinstance(config, dict):
-        raise ConfigError(f"{options.backbone} holds no model config of open_clip")
+        raise ConfigError(f"{backbone} holds no model config of open_clip")
     return config, None
 
 
@@ -103,10 +107,10 @@ def _clip(config: CopsConfig, options: ImportOptions) -> dict[str, Tensor]:
     clip = find_clip(config, options.clip_weights, accepted=accepted)
     expected = {name: shape for name, shape in expected_shapes(config).items() if not name.startswith(LEARNED)}
     compare_tensors(expected, clip, label=str(options.clip_weights or options.pretrained))
-    return {name: _smallest(tensor) for name, tensor in clip.items()} if options.include_backbone else {}
+    return {name: smallest(tensor) for name, tensor in clip.items()} if options.include_backbone else {}
 
 
-def _smallest(tensor: Tensor) -> Tensor:
+def smallest(tensor: Tensor) -> Tensor:
     """float16 where that loses nothing, as with OpenAI's weights, which were published in it."""
     half = tensor.half()
     return half if half.float().equal(tensor) else tensor

@@ -26,7 +26,7 @@ from cops.errors import ConfigError
 from cops.images import Images, as_batch, to_pixels
 from cops.prompts import PromptLearner, enclose, encode_prompts
 from cops.published import ENCODER, LEARNED
-from cops.vision import encode_images
+from cops.vision import VisionFeatures, encode_images
 
 DEFAULT_BATCH = {"cuda": 16}
 CPU_BATCH = 4  # more gains nothing on a CPU
@@ -121,8 +121,11 @@ class CoPS(nn.Module):
 
     def forward(self, pixels: Float[Tensor, "b 3 s s"]) -> ForwardPass:
         """Everything the figure shows, for normalised pixels."""
+        return self.align(encode_images(self.visual, pixels))
+
+    def align(self, seen: VisionFeatures) -> ForwardPass:
+        """The figure right of the vision tower: everything from its features, which may have been kept."""
         config, learner = self.config, self.prompt_learner
-        seen = encode_images(self.visual, pixels)
         patches = alignment.spatial_average(seen.patches, config.k)
 
         normal, anomaly = learner.extractor(learner.t_n, patches), learner.extractor(learner.t_a, patches)

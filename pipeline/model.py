@@ -49,21 +49,21 @@ class SharedModel:
         return cops.from_checkpoint(checkpoint, device, self.card.precision)
 
 
-def read_model(config: ScoreConfig) -> cops.Checkpoint:
-    """The checkpoint that a run asks for: a packaged name, a local file, or a file in a store.
+def read_model(model: str, clip_weights: str | None = None) -> cops.Checkpoint:
+    """The checkpoint that a job asks for: a packaged name, a local file, or a file in a store.
 
     Raises:  CheckpointError: it cannot be used; says why.   InputError: there is no such file.
     """
-    if "://" not in config.model:
-        if config.model != EMBEDDED and not Path(config.model).exists():
-            raise InputError(f"--model: there is no file {config.model}; expected a checkpoint, or {EMBEDDED!r}")
-        return cops.read_checkpoint(config.model, clip_weights=config.clip_weights)
-    root = open_root(config.model)
+    if "://" not in model:
+        if model != EMBEDDED and not Path(model).exists():
+            raise InputError(f"--model: there is no file {model}; expected a checkpoint, or {EMBEDDED!r}")
+        return cops.read_checkpoint(model, clip_weights=clip_weights)
+    root = open_root(model)
     try:
         content = root.fs.cat_file(root.path)
     except FileNotFoundError as exc:
-        raise InputError(f"--model: there is no {redact(config.model)}") from exc
-    return cops.read_checkpoint(content, clip_weights=config.clip_weights)
+        raise InputError(f"--model: there is no {redact(model)}") from exc
+    return cops.read_checkpoint(content, clip_weights=clip_weights)
 
 
 def card_of(checkpoint: cops.Checkpoint, config: ScoreConfig) -> ModelCard:

@@ -106,7 +106,7 @@ def score(config: ScoreConfig, *, top: int = 0, execution: Execution | None = No
 def prepare(config: ScoreConfig) -> Job:
     """Raises:  InputError, CheckpointError: the output, the model or the thresholds cannot be used."""
     check_output(config)
-    model = read_model(config)
+    model = read_model(config.model, config.clip_weights)
     card = card_of(model, config)
     thresholds = choose_thresholds(config, card)
     return Job(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -18,6 +18,8 @@ from cops.errors import CheckpointError
 from cops.training.losses import NAMES
 from cops.training.objective import Batch, Learner
 from cops.training.recipe import Recipe
+
+T = TypeVar("T")
 
 
 class Examples(Protocol):
@@ -38,6 +40,10 @@ class Team:
         """The sum of every process's tensor, in place."""
         return tensor
 
+    def gather(self, value: T) -> list[T]:
+        """Every process's value, in order of rank; none goes on before all have given theirs."""
+        return [value]
+
 
 class TorchTeam(Team):
     """The processes of torch's default group."""
@@ -48,6 +54,11 @@ class TorchTeam(Team):
     def add_up(self, tensor: Tensor) -> Tensor:
         torch.distributed.all_reduce(tensor)
         return tensor
+
+    def gather(self, value: T) -> list[T]:
+        gathered: list[T | None] = [None] * self.size
+        torch.distributed.all_gather_object(gathered, value)
+        return cast(list[T], gathered)
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,8 @@ class Trainer:
         for name, parameter in self.parameters.items():
             parameter.data.copy_(state[f"parameter.{name}"])
             self.optimiser.state[parameter] = {
-                kind: state[f"adam.{kind}.{name}"].clone()
+                # Adam counts its steps on the CPU, wherever the parameters are.
+                kind: state[f"adam.{kind}.{name}"].to("cpu" if kind == "step" else parameter.device, copy=True)
                 for kind in ("step", "exp_avg", "exp_avg_sq")
                 if f"adam.{kind}.{name}" in state
             }

@@ -42,19 +42,63 @@ class Flawed:
     message: str
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """An image and its mask as they lie there, or why they could not be read."""
+
+    item: LabelledImage
+    image: Fetched
+    mask: Fetched | None
+
+    @property
+    def content_hash(self) -> str | None:
+        """SHA-256 of the image's and the mask's bytes; None where they could not be read."""
+        files = [self.image] if self.mask is None else [self.image, self.mask]
+        content = hashlib.sha256()
+        for file in files:
+            if not isinstance(file, bytes):
+                return None
+            content.update(file)
+        return content.hexdigest()
+
+
 def read_examples(items: Sequence[LabelledImage], rules: DecodeRules, side: int) -> list[Example | Flawed]:
     """The images with their masks at the model's side. A normal image's mask is read only to see that it is empty.
 
     Raises:  StoreError: the store does not answer, or refuses our credentials.
     """
+    return [decode_example(encoded, rules, side) for encoded in read_encoded(items, rules)]
+
+
+def read_encoded(items: Sequence[LabelledImage], rules: DecodeRules) -> list[Encoded]:
+    """The files of images and masks.
+
+    Raises:  StoreError: as `read_examples`.
+    """
     images = fetch([Request("file", item.image_uri) for item in items], max_bytes=rules.max_bytes)
     with_mask = [item for item in items if item.mask_uri]
     masks = fetch([Request("file", item.mask_uri or "") for item in with_mask], max_bytes=rules.max_bytes)
     of_uri = {item.image_uri: found for item, found in zip(with_mask, masks, strict=True)}
-    return [
-        _example(item, image, of_uri.get(item.image_uri), rules, side)
-        for item, image in zip(items, images, strict=True)
-    ]
+    return [Encoded(item, image, of_uri.get(item.image_uri)) for item, image in zip(items, images, strict=True)]
+
+
+def decode_example(encoded: Encoded, rules: DecodeRules, side: int) -> Example | Flawed:
+    """An image with its mask at the model's side, or what is wrong with one of them."""
+    item, mask = encoded.item, encoded.mask
+    try:
+        rgb = decode_image(_bytes(encoded.image), rules).rgb
+    except ImageRejected as exc:
+        return Flawed(item, "unreadable_image", str(exc))
+    if mask is None:
+        marked = None if item.label else np.zeros((side, side), bool)
+        return Example(item, resize(rgb, side), marked, encoded.content_hash or "")
+    try:
+        whole = binary_mask(_bytes(mask), rules)
+    except ImageRejected as exc:
+        return Flawed(item, "unreadable_mask", str(exc))
+    if flaw := _flaw(item, rgb.size, whole):
+        return flaw
+    return Example(item, resize(rgb, side), resize_mask(whole, side), encoded.content_hash or "")
 
 
 def binary_mask(data: bytes, rules: DecodeRules) -> npt.NDArray[np.bool_]:
@@ -78,28 +122,7 @@ def resize_mask(mask: npt.NDArray[np.bool_], side: int) -> npt.NDArray[np.bool_]
     return resized
 
 
-def _example(
-    item: LabelledImage, image: Fetched, mask: Fetched | None, rules: DecodeRules, side: int
-) -> Example | Flawed:
-    try:
-        content = hashlib.sha256(_encoded(image))
-        rgb = decode_image(_encoded(image), rules).rgb
-    except ImageRejected as exc:
-        return Flawed(item, "unreadable_image", str(exc))
-    if mask is None:
-        marked = None if item.label else np.zeros((side, side), bool)
-        return Example(item, resize(rgb, side), marked, content.hexdigest())
-    try:
-        content.update(_encoded(mask))
-        whole = binary_mask(_encoded(mask), rules)
-    except ImageRejected as exc:
-        return Flawed(item, "unreadable_mask", str(exc))
-    if flaw := _flaw(item, rgb.size, whole):
-        return flaw
-    return Example(item, resize(rgb, side), resize_mask(whole, side), content.hexdigest())
-
-
-def _encoded(found: Fetched) -> bytes:
+def _bytes(found: Fetched) -> bytes:
     """Raises:  ImageRejected: the file could not be read."""
     if isinstance(found, ImageRejected):
         raise found

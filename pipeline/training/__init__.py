@@ -1,0 +1,1 @@
+"""Training over a labelled dataset: features once, then epochs over them. `cops.training` holds the arithmetic."""
