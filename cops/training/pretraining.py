@@ -138,7 +138,7 @@ class Pretrainer:
                 [*captions, *drawn, *self.texts.kinds], model.config, length=len(model.positional_embedding)
             )
             features = encode_tokens(model, tokens.to(model.device))
-        text, states, kinds = features.float().split([len(captions), len(drawn), len(self.texts.kinds)])
+        text, states, kinds = features.float().split([len(captions), len(drawn), len(self.texts.kinds)])  # type: ignore[no-untyped-call]
         state = functional.normalize(states.reshape(2, TEXTS_A_STEP, -1).mean(dim=1), dim=-1)  # (2, c)
         image, patches, ordinary = (
             functional.normalize(part.float(), dim=-1) for part in (seen.image, seen.patches, seen.ordinary)
@@ -248,9 +248,9 @@ def initialise(model: CoPS, pictures: Iterator[Float[Tensor, "3 s s"]], *, seed:
     """
     generator = torch.Generator().manual_seed(seed)
     for tower in (model.visual.transformer, model.transformer):
-        width, depth = tower.width, len(tower.resblocks)  # type: ignore[arg-type, union-attr]
+        width, depth = tower.width, len(tower.resblocks)
         residual = width**-0.5 * (2 * depth) ** -0.5
-        for block in tower.resblocks:  # type: ignore[union-attr]
+        for block in tower.resblocks:
             spreads = {
                 block.attn.in_proj_weight: width**-0.5,
                 block.attn.out_proj.weight: residual,
@@ -269,7 +269,7 @@ def initialise(model: CoPS, pictures: Iterator[Float[Tensor, "3 s s"]], *, seed:
     ):
         weight.data.normal_(0, spread, generator=generator)
     _whiten(model.visual.conv1.weight, pictures, generator)
-    for block in model.visual.transformer.resblocks:  # type: ignore[union-attr]
+    for block in model.visual.transformer.resblocks:
         _mimic(block.attn, generator)
 
 

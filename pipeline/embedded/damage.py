@@ -127,7 +127,7 @@ def _bite(scene: Scene, rng: Generator, radius: float) -> Plane:
     return smoothstep(distance, 1.0 / (radius * scene.size_px), -1.0 / (radius * scene.size_px))
 
 
-def _ink(scene: Scene, rng: Generator, alpha: Plane, radius: float) -> Colour:
+def _ink(scene: Scene, rng: Generator, alpha: Plane, _radius: float) -> Colour:
     """A colour laid over: paint, ink, glue, dirt; opaque or thin."""
     colour = some_colour(rng)
     ground = scene.image[alpha > VISIBLE].mean(axis=0) if (alpha > VISIBLE).any() else np.zeros(3)
@@ -143,7 +143,7 @@ def _ink(scene: Scene, rng: Generator, alpha: Plane, radius: float) -> Colour:
     return mix(scene.image, paint(light.astype(np.float32), colour), alpha * np.float32(rng.uniform(0.45, 1.0)))
 
 
-def _tint(scene: Scene, rng: Generator, alpha: Plane, radius: float) -> Colour:
+def _tint(scene: Scene, rng: Generator, alpha: Plane, _radius: float) -> Colour:
     """The same surface, darker, paler or of another colour: stained, burnt, bleached, wet."""
     sign = pick(rng, -1.0, 1.0)
     factor = np.exp(sign * rng.uniform(0.2, 0.9) + 0.25 * rng.normal(size=3)).astype(np.float32)
@@ -153,7 +153,7 @@ def _tint(scene: Scene, rng: Generator, alpha: Plane, radius: float) -> Colour:
     return mix(scene.image, scene.image * factor * spread(edge.astype(np.float32)) + lift, alpha)
 
 
-def _alien(scene: Scene, rng: Generator, alpha: Plane, radius: float) -> Colour:
+def _alien(scene: Scene, rng: Generator, alpha: Plane, _radius: float) -> Colour:
     """Another material: foreign matter, a bare spot, a wrong piece."""
     other, _ = some_surface(scene.size_px, rng)
     shade = soften(np.roll(alpha, 2, (0, 1)), 2.0) * rng.uniform(0, 0.5)
@@ -161,13 +161,13 @@ def _alien(scene: Scene, rng: Generator, alpha: Plane, radius: float) -> Colour:
     return mix(ground, other, alpha * np.float32(rng.uniform(0.5, 1.0)))
 
 
-def _moved(scene: Scene, rng: Generator, alpha: Plane, radius: float) -> Colour:
+def _moved(scene: Scene, rng: Generator, alpha: Plane, _radius: float) -> Colour:
     """The same material from elsewhere or turned: a wrong place, a broken pattern."""
     side = scene.size_px
     turn = cv2.getRotationMatrix2D(
         (side / 2, side / 2), (pick(rng, 0, 90, 180, rng.uniform(0, 360))), rng.uniform(0.6, 1.6)
     )
-    turn[:, 2] += rng.uniform(-0.5, 0.5, 2) * side
+    turn[:, 2] = turn[:, 2] + rng.uniform(-0.5, 0.5, 2) * side
     other = cv2.warpAffine(scene.image, turn, (side, side), borderMode=cv2.BORDER_REFLECT)
     return mix(scene.image, np.clip(other * np.float32(math.exp(rng.normal(0, 0.15))), 0, 1), alpha)
 
@@ -189,18 +189,18 @@ def _warped(scene: Scene, rng: Generator, alpha: Plane, radius: float) -> Colour
     return np.where((alpha > 0)[..., None], moved * spread(light.astype(np.float32)), scene.image)
 
 
-def _smeared(scene: Scene, rng: Generator, alpha: Plane, radius: float) -> Colour:
+def _smeared(scene: Scene, rng: Generator, alpha: Plane, _radius: float) -> Colour:
     """Blurred along a direction or all round: worn, melted, smudged."""
     length = int(np.clip(scene.size_px * rng.uniform(0.02, 0.08), 3, 25)) | 1
     kernel = np.zeros((length, length), np.float32)
     kernel[length // 2] = 1 / length
     turn = cv2.getRotationMatrix2D((length / 2 - 0.5, length / 2 - 0.5), rng.uniform(0, 180), 1.0)
-    kernel = cv2.warpAffine(kernel, turn, (length, length))
-    blurred = cv2.filter2D(scene.image, -1, kernel / max(float(kernel.sum()), 1e-3))
+    turned = cv2.warpAffine(kernel, turn, (length, length))
+    blurred = cv2.filter2D(scene.image, -1, np.asarray(turned / max(float(turned.sum()), 1e-3), np.float32))
     return mix(scene.image, blurred * np.float32(math.exp(rng.normal(0, 0.15))), alpha)
 
 
-def _rough(scene: Scene, rng: Generator, alpha: Plane, radius: float) -> Colour:
+def _rough(scene: Scene, rng: Generator, alpha: Plane, _radius: float) -> Colour:
     """Torn, pitted, corroded, abraded: noise that the surface did not have."""
     side = scene.size_px
     grains = noise(side, rng, int(side / rng.uniform(1, 6))) * rng.uniform(0.1, 0.35)
@@ -217,12 +217,12 @@ def _pressed(scene: Scene, rng: Generator, alpha: Plane, radius: float) -> Colou
     slope = relief(height, angle=rng.uniform(0, math.tau))
     peak = float(np.abs(slope).max()) + 1e-6
     light = rng.uniform(0.2, 0.6) * slope / peak + rng.uniform(-0.15, 0.15) * alpha
-    return np.clip(
-        scene.image * spread((1 + light).astype(np.float32)) + spread((0.2 * light).astype(np.float32)), 0, 1
-    )
+    raised = scene.image * spread((1 + light).astype(np.float32)) + spread((0.2 * light).astype(np.float32))
+    lit: Colour = np.clip(raised, 0, 1)
+    return lit
 
 
-def _groove(scene: Scene, rng: Generator, alpha: Plane, radius: float) -> Colour:
+def _groove(scene: Scene, rng: Generator, alpha: Plane, _radius: float) -> Colour:
     """Cut in: dark or bare, with a bright lip beside it."""
     step = int(pick(rng, -1, 1))
     lip = np.roll(alpha, (step, step), (0, 1)) * (1 - alpha)
@@ -235,14 +235,14 @@ def _groove(scene: Scene, rng: Generator, alpha: Plane, radius: float) -> Colour
     )
 
 
-def _gone(scene: Scene, rng: Generator, alpha: Plane, radius: float) -> Colour:
+def _gone(scene: Scene, rng: Generator, alpha: Plane, _radius: float) -> Colour:
     """Broken away: what lies behind shows, or a dark hole, with a rim."""
     behind = scene.behind if rng.uniform() < 0.6 else paint(np.full_like(alpha, rng.uniform(0, 0.25)), (1.0, 1.0, 1.0))
     depth = np.clip(relief(soften(alpha, 2.0), angle=rng.uniform(0, math.tau)) * 4, -0.3, 0.3)
     return np.clip(mix(scene.image, behind, alpha) + spread((depth * (alpha > 0)).astype(np.float32)) * 0.5, 0, 1)
 
 
-def _static(scene: Scene, rng: Generator, alpha: Plane, radius: float) -> Colour:
+def _static(scene: Scene, rng: Generator, alpha: Plane, _radius: float) -> Colour:
     """A dropout of the picture's own grain: dust, mould, salt and pepper."""
     dots = (white(rng, *alpha.shape) > rng.uniform(0.3, 1.5)).astype(np.float32)
     return mix(scene.image, some_colour(rng), soften(dots, rng.uniform(0.4, 1.2)) * alpha)

@@ -83,6 +83,7 @@ def batches(
         collate_fn=_collate,
         worker_init_fn=_one_thread,
         prefetch_factor=4 if workers else None,
+        multiprocessing_context="spawn" if workers else None,  # OpenMP does not outlive a fork
     )
 
 

@@ -14,7 +14,7 @@ from pipeline.embedded.world import TRAINED_CATEGORIES
 from pipeline.samples import catalog
 from pipeline.samples.camera import expose, shoot
 from pipeline.samples.catalog import Picture, stream
-from pipeline.samples.defects import Damage, on_part, patch, spot, strokes
+from pipeline.samples.defects import Damage, on_part, spot, strokes
 from pipeline.samples.fields import (
     Scene,
     fractal,

@@ -1,6 +1,7 @@
 """Chance objects: outlines, relief and marks that no product has, on chance backgrounds."""
 
 import math
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -29,57 +30,90 @@ from pipeline.samples.fields import (
 )
 
 
-def _outline(u: Plane, v: Plane, rng: Generator) -> tuple[Plane, str]:
-    """The signed distance from a chance shape that fills about [-1, 1], and its noun."""
-    kind = int(rng.integers(8))
-    if kind == 0:
-        squash = rng.uniform(0.55, 1.0)
-        return (radius_of(u, v / squash) - 0.95) * squash, "disc"
-    if kind == 1:
-        return box(u, v, 0.95, rng.uniform(0.3, 0.95), corner=rng.uniform(0.0, 0.25)), "plate"
-    if kind == 2:
-        return polygon(u, v, int(rng.integers(3, 9)), rng.uniform(0.7, 0.9)), "plate"
-    if kind == 3:
-        bearing, outline = np.arctan2(v, u), np.full_like(u, 0.78)
-        for wave in range(2, int(rng.integers(3, 7))):
-            outline = outline + rng.normal(0, 0.12 / wave) * np.cos(wave * bearing + rng.uniform(0, math.tau))
-        return radius_of(u, v) - outline, "piece"
-    if kind == 4:
-        thick = rng.uniform(0.12, 0.45)
-        return np.abs(radius_of(u, v) - (0.95 - thick)) - thick, "ring"
-    if kind == 5:
-        teeth = int(rng.integers(5, 40))
-        tooth = np.clip(rng.uniform(1, 3) * np.cos(teeth * np.arctan2(v, u)), -1, 1)
-        return radius_of(u, v) - 0.85 - rng.uniform(0.02, 0.1) * tooth, "disc"
-    if kind == 6:
-        radius = rng.uniform(0.15, 0.45)
-        return radius_of(np.maximum(np.abs(u) - (0.95 - radius), 0.0), v) - radius, "rod"
+def _round(u: Plane, v: Plane, rng: Generator) -> Plane:
+    squash = rng.uniform(0.55, 1.0)
+    return (radius_of(u, v / squash) - 0.95) * squash
+
+
+def _rectangle(u: Plane, v: Plane, rng: Generator) -> Plane:
+    return box(u, v, 0.95, rng.uniform(0.3, 0.95), corner=rng.uniform(0.0, 0.25))
+
+
+def _polygon(u: Plane, v: Plane, rng: Generator) -> Plane:
+    return polygon(u, v, int(rng.integers(3, 9)), rng.uniform(0.7, 0.9))
+
+
+def _wavy(u: Plane, v: Plane, rng: Generator) -> Plane:
+    bearing = np.arctan2(v, u)
+    outline: Plane = np.full_like(u, 0.78)
+    for wave in range(2, int(rng.integers(3, 7))):
+        outline = outline + rng.normal(0, 0.12 / wave) * np.cos(wave * bearing + rng.uniform(0, math.tau))
+    distance: Plane = radius_of(u, v) - outline
+    return distance
+
+
+def _ring(u: Plane, v: Plane, rng: Generator) -> Plane:
+    thick = rng.uniform(0.12, 0.45)
+    band: Plane = np.abs(radius_of(u, v) - (0.95 - thick)) - thick
+    return band
+
+
+def _toothed(u: Plane, v: Plane, rng: Generator) -> Plane:
+    teeth = int(rng.integers(5, 40))
+    tooth = np.clip(rng.uniform(1, 3) * np.cos(teeth * np.arctan2(v, u)), -1, 1)
+    outline: Plane = radius_of(u, v) - 0.85 - rng.uniform(0.02, 0.1) * tooth
+    return outline
+
+
+def _rod(u: Plane, v: Plane, rng: Generator) -> Plane:
+    radius = rng.uniform(0.15, 0.45)
+    return radius_of(np.maximum(np.abs(u) - (0.95 - radius), 0.0), v) - radius
+
+
+def _cross(u: Plane, v: Plane, rng: Generator) -> Plane:
     first = box(u, v - rng.uniform(-0.4, 0.4), 0.9, rng.uniform(0.15, 0.4), corner=0.05)
     second = box(u - rng.uniform(-0.4, 0.4), v, rng.uniform(0.15, 0.4), 0.9, corner=0.05)
-    return np.minimum(first, second), "bracket"
+    crossed: Plane = np.minimum(first, second)
+    return crossed
+
+
+# Signed distances from shapes that about fill [-1, 1], and their nouns.
+_OUTLINES: tuple[tuple[Callable[[Plane, Plane, Generator], Plane], str], ...] = (
+    (_round, "disc"),
+    (_rectangle, "plate"),
+    (_polygon, "plate"),
+    (_wavy, "piece"),
+    (_ring, "ring"),
+    (_toothed, "disc"),
+    (_rod, "rod"),
+    (_cross, "bracket"),
+)
 
 
 def _openings(distance: Plane, u: Plane, v: Plane, rng: Generator) -> Plane:
     """The shape with regular holes, as parts have them."""
-    kind = int(rng.integers(3))
+    kind, holes = int(rng.integers(3)), distance
     if kind == 0:
-        return np.maximum(distance, rng.uniform(0.1, 0.4) - radius_of(u, v))
-    size = rng.uniform(0.05, 0.14)
-    if kind == 1:
-        count, at = int(rng.integers(2, 9)), rng.uniform(0.35, 0.65)
-        bearing = wrap(np.arctan2(v, u), math.tau / count)
-        radius = radius_of(u, v)
-        return np.maximum(distance, size - radius_of(radius * np.cos(bearing) - at, radius * np.sin(bearing)))
-    pitch = rng.uniform(3, 5) * size
-    holes = size - radius_of(wrap(u, pitch), wrap(v, pitch))
-    return np.maximum(distance, np.where(distance < -1.5 * size, holes, np.float32(-1)))
+        holes = rng.uniform(0.1, 0.4) - radius_of(u, v)
+    else:
+        size = rng.uniform(0.05, 0.14)
+        if kind == 1:
+            count, at = int(rng.integers(2, 9)), rng.uniform(0.35, 0.65)
+            bearing, radius = wrap(np.arctan2(v, u), math.tau / count), radius_of(u, v)
+            holes = size - radius_of(radius * np.cos(bearing) - at, radius * np.sin(bearing))
+        else:
+            pitch = rng.uniform(3, 5) * size
+            everywhere = size - radius_of(wrap(u, pitch), wrap(v, pitch))
+            holes = np.where(distance < -1.5 * size, everywhere, np.float32(-1))
+    pierced: Plane = np.maximum(distance, holes)
+    return pierced
 
 
 def _relief(distance: Plane, u: Plane, v: Plane, rng: Generator) -> Plane:
     """How the light falls on the body: flat, domed, round like a rod, bevelled."""
     side = distance.shape[0]
     angle = rng.uniform(0, math.tau)
-    light = np.ones_like(distance)
+    light: Plane = np.ones_like(distance)
     form = int(rng.integers(4))
     if form == 1:
         height = np.sqrt(np.clip(-distance, 0, 1) + 1e-4)
@@ -92,7 +126,8 @@ def _relief(distance: Plane, u: Plane, v: Plane, rng: Generator) -> Plane:
         light = light + rng.uniform(0.05, 0.4) * fall - rng.uniform(0, 0.35) * radius_of(u, v)
     width = rng.uniform(0.02, 0.12)
     rim = relief(smoothstep(-distance, 0.0, width), angle=angle) * (side * width * 0.5)
-    return light + rng.uniform(0.0, 0.6) * rim
+    shaded: Plane = light + rng.uniform(0.0, 0.6) * rim
+    return shaded
 
 
 def _marks(surface: Colour, distance: Plane, u: Plane, v: Plane, rng: Generator) -> Colour:
@@ -126,7 +161,8 @@ def _marks(surface: Colour, distance: Plane, u: Plane, v: Plane, rng: Generator)
 
 
 def _body(side: int, u: Plane, v: Plane, rng: Generator) -> tuple[Colour, Plane, str]:
-    distance, noun = _outline(u, v, rng)
+    outline, noun = _OUTLINES[int(rng.integers(len(_OUTLINES)))]
+    distance = outline(u, v, rng)
     if rng.uniform() < 0.3:
         distance = _openings(distance, u, v, rng)
     if rng.uniform() < 0.3:

@@ -32,7 +32,14 @@ def architecture() -> dict[str, Any]:
     return {
         "embed_dim": 192,
         "quick_gelu": True,
-        "vision_cfg": {"image_size": 288, "patch_size": 12, "layers": 8, "width": 256, "head_width": 64, "mlp_ratio": 3.0},
+        "vision_cfg": {
+            "image_size": 288,
+            "patch_size": 12,
+            "layers": 8,
+            "width": 256,
+            "head_width": 64,
+            "mlp_ratio": 3.0,
+        },
         "text_cfg": {
             "context_length": 32,
             "vocab_size": len(vocabulary()),
@@ -41,7 +48,7 @@ def architecture() -> dict[str, Any]:
             "heads": 3,
             "mlp_ratio": 2.0,
         },
-    }  # fmt: skip
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +95,8 @@ def pretrain(recipe: PretrainingRecipe, folder: Path, *, workers: int = 1) -> co
         trainer.restore(load_file(state))
         log.info("going on from step %d", trainer.step_number)
     begun = time.perf_counter()
-    begin_step, first, smooth = trainer.step_number, 0, {}
+    begin_step, first = trainer.step_number, 0
+    smooth: dict[str, float] = {}
     done = 0  # steps before the phase at hand
     for phase in recipe.phases:
         left = done + phase.steps - trainer.step_number

@@ -1,6 +1,7 @@
 """Chance surfaces: each a function (side, rng) → colour plane, drawn from a family of its own.
 
-No surface imitates a product; together they cover what surfaces are made of: grain, weave, cells, clouds, specks, lines.
+No surface imitates a product; together they cover what surfaces are made of: grain, weave, cells, clouds, specks and
+lines.
 """
 
 import math
@@ -113,6 +114,7 @@ def lattice(side: int, rng: Generator) -> Colour:
     col = np.floor(x / (pitch * aspect))
     a, b = wrap(x, pitch * aspect) / (pitch * aspect), wrap(y, pitch) / pitch  # each in [-½, ½]
     motif = int(rng.integers(7))
+    plane: Plane
     if motif == 0:  # waves
         plane = 1.2 * (np.cos(math.tau * a) + rng.uniform(0, 1) * np.cos(math.tau * b))
     elif motif == 1:  # joints between tiles
@@ -130,12 +132,12 @@ def lattice(side: int, rng: Generator) -> Colour:
         tile = fractal(64, rng, int(rng.integers(2, 6)), octaves=3)
         tile = cv2.copyMakeBorder(tile, 0, 1, 0, 1, cv2.BORDER_WRAP)
         at_x, at_y = ((a + 0.5) * 63).astype(np.float32), ((b + 0.5) * 63).astype(np.float32)
-        plane = 1.2 * cv2.remap(tile, at_x, at_y, cv2.INTER_LINEAR)
+        plane = 1.2 * np.asarray(cv2.remap(tile, at_x, at_y, cv2.INTER_LINEAR))
     tone = rng.normal(0, 1, 1024).astype(np.float32)[(row * 37 + col).astype(np.int64) % 1024]
-    plane = plane.astype(np.float32) + pick(rng, 0.0, 0.0, 0.3) * tone + rng.uniform(0, 0.3) * noise(side, rng, side)
-    coloured = palette(plane, rng)
+    height = plane.astype(np.float32) + pick(rng, 0.0, 0.0, 0.3) * tone + rng.uniform(0, 0.3) * noise(side, rng, side)
+    coloured = palette(height, rng)
     if rng.uniform() < 0.4:
-        coloured = coloured * cv2.merge((_lit(plane, rng, rng.uniform(0.05, 0.3)),) * 3)
+        coloured = coloured * cv2.merge((_lit(height, rng, rng.uniform(0.05, 0.3)),) * 3)
     return coloured
 
 

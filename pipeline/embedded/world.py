@@ -18,26 +18,35 @@ from pipeline.samples.camera import expose, shoot
 from pipeline.samples.catalog import stream
 from pipeline.samples.fields import Colour, Scene, frame, spread
 
-TRAINED_CATEGORIES = (
-    "woven",
-    "wood",
-    "brushed_metal",
-    "carpet",
-    "marble",
-    "nut",
-    "bolt",
-    "tablet",
-    "bottle_top",
-    "pin_header",
-)
 NOUNS = {
-    "woven": "fabric", "wood": "wood", "brushed_metal": "metal", "carpet": "carpet", "marble": "stone", "nut": "nut",
-    "bolt": "bolt", "tablet": "tablet", "bottle_top": "cap", "pin_header": "connector",
-}  # fmt: skip
-WORDS = {
-    "scratch": "scratched", "crack": "cracked", "dent": "dented", "hole": "pierced", "blob": "contaminated", "stain": "stained",
-    "discolour": "discoloured", "specks": "spotted", "missing": "chipped", "foreign": "contaminated", "bent": "bent", "broken": "torn",
-}  # fmt: skip
+    "woven": "fabric",
+    "wood": "wood",
+    "brushed_metal": "metal",
+    "carpet": "carpet",
+    "marble": "stone",
+    "nut": "nut",
+    "bolt": "bolt",
+    "tablet": "tablet",
+    "bottle_top": "cap",
+    "pin_header": "connector",
+}
+"""The sample archive's products that are trained on, as captions name them; the others are kept for testing."""
+STATES_OF_SAMPLES = {
+    "scratch": "scratched",
+    "crack": "cracked",
+    "dent": "dented",
+    "hole": "pierced",
+    "blob": "contaminated",
+    "stain": "stained",
+    "discolour": "discoloured",
+    "specks": "spotted",
+    "missing": "chipped",
+    "foreign": "contaminated",
+    "bent": "bent",
+    "broken": "torn",
+}
+"""The sample archive's kinds of defects, as captions name them."""
+TRAINED_CATEGORIES = tuple(NOUNS)
 
 
 @dataclass(frozen=True)
@@ -104,33 +113,34 @@ def _uneven(scene: Scene, rng: Generator) -> Colour:
         shade = np.exp(-(u * u + v * v * rng.uniform(0.5, 4))) * scene.part
         tint = (1 + rng.normal(0, 0.09) + rng.normal(0, 0.03, 3)).astype(np.float32)
         image = image * (1 + spread(shade.astype(np.float32)) * (tint - 1))
-    return np.clip(image, 0, 1)
+    clipped: Colour = np.clip(image, 0, 1)
+    return clipped
 
 
-def _sample_damage(scene: Scene, category: str, rng: Generator):
+def _sample_damage(scene: Scene, category: str, rng: Generator) -> tuple[Colour, Bool[np.ndarray, "h w"], str] | None:
     kind = str(rng.choice(catalog.CATEGORIES[category].defects))
     image, mask = catalog.DEFECTS[kind](scene, rng)
     if mask.sum() < 12 or float(np.abs(image[mask] - scene.image[mask]).mean()) < 0.05:
         return None
-    return image, mask, WORDS[kind]
+    return image, mask, STATES_OF_SAMPLES[kind]
 
 
-def _photograph(image, lens: int, side: int) -> UInt8[np.ndarray, "h w 3"]:
+def _photograph(image: Colour, lens: int, side: int) -> UInt8[np.ndarray, "h w 3"]:
     """The camera: light, cast, blur, noise, and now and then what a codec or a scaler does. The same for twins."""
     style, rng = stream(lens, 1), stream(lens, 2)
     extra = stream(lens, 3)
     gamma, zoom = float(np.exp(extra.normal(0, 0.25))), extra.uniform()
-    shot = shoot(
-        np.power(np.clip(image, 0, 1), np.float32(gamma)), expose(side, style, rng, grey=bool(extra.uniform() < 0.25))
-    )
-    if shot.ndim == 2:
-        shot = cv2.cvtColor(shot, cv2.COLOR_GRAY2RGB)
+    exposure = expose(side, style, rng, grey=bool(extra.uniform() < 0.25))
+    shot = shoot(np.power(np.clip(image, 0, 1), np.float32(gamma)), exposure)
+    picture: UInt8[np.ndarray, "h w 3"] = shot if shot.ndim == 3 else np.stack([shot] * 3, axis=-1)
     if zoom < 0.3:
         small = round(side * extra.uniform(0.4, 0.9))
-        shot = cv2.resize(
-            cv2.resize(shot, (small, small), interpolation=cv2.INTER_AREA), (side, side), interpolation=cv2.INTER_CUBIC
-        )
+        shrunk = cv2.resize(picture, (small, small), interpolation=cv2.INTER_AREA)
+        picture = cv2.resize(shrunk, (side, side), interpolation=cv2.INTER_CUBIC)
     if extra.uniform() < 0.4:
         quality = int(extra.integers(40, 95))
-        shot = cv2.imdecode(cv2.imencode(".jpg", shot, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
-    return shot
+        _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+        assert decoded is not None
+        picture = decoded
+    return picture

@@ -1,0 +1,138 @@
+"""The packaged model from nothing: pictures are drawn, a CLIP is trained on them, then CoPS on its features.
+
+Every step keeps what it has in the folder and is not done twice; the same call goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cops
+from cops.checkpoint import save_checkpoint
+from cops.training.fit import Team
+from pipeline.decode import DecodeRules
+from pipeline.embedded.labelled import world_pictures, write_set
+from pipeline.embedded.pretrain import PretrainingRecipe, architecture, pretrain, recipe_record
+from pipeline.embedded.world import TRAINED_CATEGORIES
+from pipeline.training.cache import FeatureCache, describe_features
+from pipeline.training.config import PLAIN, Data, Start, TrainConfig
+from pipeline.training.features import FeatureSource, Usable
+from pipeline.training.run import train
+from pipeline.training.survey import open_dataset, survey
+from pipeline.training.validation import validate
+
+log = logging.getLogger(__name__)
+
+AUXILIARY_SEED, VALIDATION_SEED = 2, 3  # worlds apart from the one that CLIP is trained on
+_SHARES = tuple(round(0.1 * tenth, 1) for tenth in range(11))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Making:
+    """All that decides what comes out."""
+
+    pretraining: PretrainingRecipe = field(default_factory=PretrainingRecipe)
+    auxiliary: int = 600
+    """Pairs of pictures that CoPS is trained on."""
+    validation: int = 200
+    """Pairs of pictures that epoch, α and β are chosen by."""
+    recipe: str = "visa"
+    epochs: int = 10
+    k: int = 1
+    """A patch sees 12 px; a wider window would wash small defects out."""
+
+
+def make_embedded(making: Making, folder: Path, output: Path, *, workers: int) -> dict[str, Any]:
+    """Write the packaged model's file; returns what its header says.
+
+    Args:    folder: for what is drawn and trained on the way.   workers: processes that draw.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    clip = folder / "clip.safetensors"
+    if not clip.exists():
+        _save_clip(clip, pretrain(making.pretraining, folder, workers=workers), making)
+    side = int(architecture()["vision_cfg"]["image_size"])
+    sets = {
+        name: write_set(folder / name, world_pictures(seed, count, side))
+        for name, seed, count in (
+            ("auxiliary", AUXILIARY_SEED, making.auxiliary),
+            ("validation", VALIDATION_SEED, making.validation),
+        )
+    }
+    validation = Data(name=PLAIN, uri=str(sets["validation"]))
+    train(
+        TrainConfig(
+            data=Data(name=PLAIN, uri=str(sets["auxiliary"])),
+            output=str(folder / "prompts"),
+            start=Start(model=str(clip)),
+            recipe=making.recipe,
+            overrides={"epochs": making.epochs},
+            constants={"k": making.k, "alpha": 0.5, "beta": 0.5},
+            validation=validation,
+            metric="aupro",
+            workers=1,
+            cache=str(folder / "features"),
+        )
+    )
+    trained = cops.read_checkpoint(folder / "prompts" / "best.safetensors")
+    config, metrics = choose_constants(trained, validation, folder / "features")
+    provenance = {
+        **trained.provenance,
+        "source": "jobs/make_embedded.py",
+        "pretraining": recipe_record(making.pretraining),
+        "constants": {"k": config.k, "alpha": config.alpha, "beta": config.beta, "image_size": config.image_size},
+        "metrics": metrics,
+        "sample_categories_trained_on": list(TRAINED_CATEGORIES),
+    }
+    halves = {name: tensor.half() for name, tensor in trained.tensors.items()}
+    save_checkpoint(output, config=config, tensors=halves, provenance=provenance)
+    return provenance
+
+
+def choose_constants(
+    trained: cops.Checkpoint, validation: Data, cache: Path
+) -> tuple[cops.CopsConfig, dict[str, float]]:
+    """α for the best AUPRO, then β for the best image AUROC, in tenths, on the validation set."""
+    model = cops.from_checkpoint(trained)
+    rules = DecodeRules()
+    source = FeatureSource(model, rules, FeatureCache(cache, describe_features(model, rules)))
+    images = survey(open_dataset(validation), source, Team(), masks_needed=False).usable
+    config = trained.config
+    metrics: dict[str, float] = {}
+    for name, metric in (("alpha", "aupro"), ("beta", "image_auroc")):
+        tried = [_with_share(config, name, share) for share in _SHARES]
+        found = [_measure(model, one, source, images) for one in tried]
+        at = max(range(len(tried)), key=lambda number: found[number][metric])
+        config, metrics = tried[at], found[at]
+        log.info(
+            "%s: %s", name, ", ".join(f"{share} {one[metric]:.4f}" for share, one in zip(_SHARES, found, strict=True))
+        )
+    return config, metrics
+
+
+def _with_share(config: cops.CopsConfig, name: str, share: float) -> cops.CopsConfig:
+    changed: dict[str, Any] = {"profile": "custom", name: share}
+    return dataclasses.replace(config, **changed)
+
+
+def _measure(
+    model: cops.CoPS, config: cops.CopsConfig, source: FeatureSource, images: Sequence[Usable]
+) -> dict[str, float]:
+    model.config = config
+    return validate(model, source, images, Team())
+
+
+def _save_clip(path: Path, model: cops.CoPS, making: Making) -> None:
+    provenance = {
+        "trained": False,
+        "random_parts": ["prompt_learner"],
+        "source": "jobs/make_embedded.py",
+        "pretraining": recipe_record(making.pretraining),
+    }
+    halves = {name: tensor.half() for name, tensor in model.state_dict().items()}
+    save_checkpoint(path, config=model.config, tensors=halves, provenance=provenance)
