@@ -1,0 +1,133 @@
+"""Training batches and labelled sets: the same again from the same numbers, and words that the model knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import cops
+from cops.texts import tokenize
+from pipeline.datasets.plain import read_plain
+from pipeline.embedded.captions import (
+    ANOMALOUS,
+    FLAWS,
+    NORMAL,
+    NOUNS,
+    STATES,
+    anomalous_texts,
+    caption,
+    normal_texts,
+    state_texts,
+    vocabulary,
+)
+from pipeline.embedded.damage import KINDS
+from pipeline.embedded.feed import Phase, Pictures, batches
+from pipeline.embedded.labelled import unseen_pictures, unseen_products, world_pictures, write_set
+from pipeline.embedded.objects import _OUTLINES
+from pipeline.embedded.surfaces import FAMILIES
+from pipeline.embedded.world import NOUNS as NOUNS_OF_SAMPLES
+from pipeline.embedded.world import STATES_OF_SAMPLES
+from pipeline.samples.catalog import stream
+
+
+@pytest.fixture(scope="module")
+def config() -> cops.CopsConfig:
+    words = vocabulary()
+    arch = {
+        "embed_dim": 32,
+        "vision_cfg": {"image_size": 96, "patch_size": 12, "layers": 1, "width": 32, "head_width": 16},
+        "text_cfg": {"context_length": 32, "vocab_size": len(words), "layers": 1, "width": 32, "heads": 2},
+    }
+    ends = {"sot_id": 0, "stop_id": words.index(269), "eot_id": len(words) - 1}
+    return cops.CopsConfig(backbone=arch, image_size=96, heads=2, deep_layers=0, vocabulary=words, **ends)
+
+
+WINDOWS, WHOLE = Phase(steps=2, pairs=4, grid=4), Phase(steps=2, pairs=4, grid=8)
+
+
+@pytest.mark.parametrize("phase", [WINDOWS, WHOLE])
+def test_batches_go_on_where_they_were_left(config: cops.CopsConfig, phase: Phase) -> None:
+    all_of_them = list(batches(config, phase, seed=0, first=3, steps=2, workers=0))
+    last = next(iter(batches(config, phase, seed=0, first=3 + phase.pairs, steps=1, workers=0)))
+    assert torch.equal(all_of_them[1].pixels, last.pixels) and list(all_of_them[1].captions) == list(last.captions)
+    assert last.pixels.shape == (8, 3, 12 * phase.grid, 12 * phase.grid) and last.coverage.shape == (8, phase.grid**2)
+
+
+def test_a_process_of_its_own_draws_the_same(config: cops.CopsConfig) -> None:
+    here, there = (next(iter(batches(config, WINDOWS, seed=0, first=0, steps=1, workers=n))) for n in (0, 1))
+    assert torch.equal(here.pixels, there.pixels) and torch.equal(here.coverage, there.coverage)
+
+
+def test_coverage_is_where_twins_differ(config: cops.CopsConfig) -> None:
+    pictures = Pictures(config, WHOLE, seed=0, first=0, count=40)
+    inside, outside = [], []
+    for at in range(40):
+        pair = pictures[at]
+        change = (pair.pixels[0] - pair.pixels[1]).abs().amax(dim=0).reshape(8, 12, 8, 12).mean(dim=(1, 3)).reshape(-1)
+        assert not pair.coverage[0].any()
+        damaged = pair.coverage[1] > 0.5
+        if damaged.any():
+            inside.append(float(change[damaged].mean()))
+            outside.append(float(change[pair.coverage[1] == 0].mean()))
+    assert len(inside) > 5 and np.mean(outside) < 0.05 * np.mean(inside)
+
+
+def test_a_window_without_its_defect_is_called_normal(config: cops.CopsConfig) -> None:
+    pictures = Pictures(config, WINDOWS, seed=0, first=0, count=120)
+    pairs = [pictures[at] for at in range(120)]
+    without = [pair for pair in pairs if pair.kinds[1] < 0]
+    assert 0 < len(without) < 40
+    assert all(float(pair.coverage[1].sum()) * 144 <= 6.001 for pair in without)
+    assert all(pair.kinds[0] == -1 for pair in pairs)
+
+
+def test_every_word_of_a_caption_is_in_the_vocabulary(config: cops.CopsConfig) -> None:
+    rng = stream(0, 1)
+    texts = [caption(noun, state, rng) for noun in NOUNS for state in (None, *STATES) for _ in range(4)]
+    texts += normal_texts() + anomalous_texts() + state_texts()
+    tokenize(texts, config, length=32)
+    said = {word for text in texts for word in text.split()}
+    assert {*NORMAL, *ANOMALOUS, *FLAWS, *STATES, *NOUNS} <= said
+
+
+def test_what_the_world_draws_has_a_word() -> None:
+    drawn = {noun for _, nouns in FAMILIES.values() for noun in nouns} | {noun for _, noun in _OUTLINES}
+    assert drawn | set(NOUNS_OF_SAMPLES.values()) == set(NOUNS)
+    assert set(KINDS) == set(STATES) and set(STATES_OF_SAMPLES.values()) <= set(STATES)
+
+
+@pytest.mark.parametrize(
+    ("draw", "count"),
+    [
+        (lambda: world_pictures(2, 6, 64), 12),
+        (lambda: unseen_pictures(0, normal=1, of_a_kind=1, side=64), 9 * 6),
+        (lambda: unseen_products(0, normal=1, of_a_kind=1, side=64), None),
+    ],
+)
+def test_labelled_sets_are_read_as_any_dataset_is(draw, count: int | None, tmp_path: Path) -> None:
+    manifest = write_set(tmp_path / "set", draw())
+    dataset = read_plain(str(manifest))
+    assert count is None or len(dataset.images) == count
+    assert dataset.count(0) and dataset.count(1) and not dataset.remarks
+    for image in dataset.images:
+        assert (image.mask_uri is not None) == (image.label == 1)
+        if image.mask_uri:
+            mask = cv2.imread(image.mask_uri, cv2.IMREAD_UNCHANGED)
+            assert mask.shape == (64, 64) and mask.any()
+
+
+def test_a_set_that_was_not_finished_is_drawn_again(tmp_path: Path) -> None:
+    def broken():
+        yield from list(world_pictures(2, 2, 64))[:1]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_set(tmp_path, broken())
+    assert len(read_plain(str(write_set(tmp_path, world_pictures(2, 2, 64)))).images) == 4
+    before = (tmp_path / "manifest.csv").stat().st_mtime_ns
+    write_set(tmp_path, broken())  # whole: nothing is drawn
+    assert (tmp_path / "manifest.csv").stat().st_mtime_ns == before
