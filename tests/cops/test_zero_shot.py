@@ -20,11 +20,12 @@ WORDS = (
     "anomalous defect flaw damage object surface texture product part item material scratched cracked dirty stained "
     "bent missing foreign hole dent dented blob spot"
 )
+TOKENIZER = open_clip.tokenizer.SimpleTokenizer()
 
 
 def make_checkpoint(arch: dict[str, Any], words: str = WORDS, **constants: Any) -> cops.Checkpoint:
     """A small seeded model whose token table holds these words alone."""
-    used = sorted({*open_clip.tokenizer.SimpleTokenizer().encode(words), 269})
+    used = sorted({*TOKENIZER.encode(words), 269})
     vocabulary = (*used, 49406, 49407)
     small = {**arch, "text_cfg": {**arch["text_cfg"], "vocab_size": len(vocabulary)}}
     ends = {"sot_id": len(used), "eot_id": len(used) + 1, "stop_id": used.index(269)}
@@ -47,7 +48,7 @@ def pictures() -> np.ndarray:
 
 def test_prompts_are_made_of_the_words_that_every_model_knows() -> None:
     """Each text's tokens are among those of the list that the packaged model holds."""
-    encode = open_clip.tokenizer.SimpleTokenizer().encode
+    encode = TOKENIZER.encode
     texts = prompts(NORMAL) + prompts(ANOMALOUS)
     assert {token for text in texts for token in encode(text)} <= set(encode(WORDS))
     assert "a photo of the flawless surface." in texts and "the object with a hole." in texts
@@ -63,7 +64,7 @@ def test_class_scores_are_those_of_open_clips_own_features(checkpoint: cops.Chec
     rows = {token: row for row, token in enumerate(config.vocabulary)}
     means = []
     for phrases in (NORMAL, ANOMALOUS):
-        encoded = [open_clip.tokenizer.SimpleTokenizer().encode(text) for text in prompts(phrases)]
+        encoded = [TOKENIZER.encode(text) for text in prompts(phrases)]
         padded = torch.zeros(len(encoded), reference.context_length, dtype=torch.int64)
         for row, tokens in enumerate(encoded):
             ids = [config.sot_id, *(rows[token] for token in tokens), config.eot_id]
@@ -97,7 +98,7 @@ def test_nothing_that_cops_learned_takes_part(checkpoint: cops.Checkpoint, pictu
 def test_the_id_changes_with_what_changes_a_score(checkpoint: cops.Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     """Precision, constants, CLIP's weights, a word's row; and it is never that of CoPS."""
     word = checkpoint.tensors["token_embedding.weight"].clone()
-    (photo,) = open_clip.tokenizer.SimpleTokenizer().encode("photo")
+    (photo,) = TOKENIZER.encode("photo")
     word[checkpoint.config.vocabulary.index(photo)] += 1
     changed = [
         cops.Checkpoint(dataclasses.replace(checkpoint.config, temperature=0.01), {}, checkpoint.tensors),
