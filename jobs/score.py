@@ -48,7 +48,8 @@ class Options:
     """Name of the run; the same again resumes it. Default: the date and time."""
 
     format: Format = "auto"
-    """What the inputs are, where recognising them is not wanted."""
+    """What the inputs are, where recognising them is not wanted. A dataset's name reads its own layout, and its labels,
+    defects and masks' URIs become columns; `plain` is a labelled folder or manifest of one's own."""
 
     incremental: bool = False
     """Skip images that an earlier committed run scored with the same model and content."""
