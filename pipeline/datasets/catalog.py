@@ -77,10 +77,6 @@ DATASETS: dict[DatasetName, Entry] = {
 }
 
 
-def title_of(name: DatasetName) -> str:
-    return DATASETS[name].title if name in DATASETS else "Labelled images"
-
-
 def read_dataset(name: DatasetName, uri: str) -> Dataset:
     """The test images of one of the paper's datasets, from its own layout under any fsspec root; `plain`: of one's own.
 
@@ -101,7 +97,7 @@ def _count_remarks(entry: Entry, images: tuple[LabelledImage, ...]) -> Iterator[
     found = (len({image.category for image in images}), labels[0], labels[1])
     expected = (entry.categories, entry.normal, entry.anomalous)
     differences = [
-        f"{there:,} {name} instead of {wanted:,}"
+        f"{there:,} instead of {wanted:,} {name}"
         for name, there, wanted in zip(("categories", "normal", "anomalous images"), found, expected, strict=True)
         if there != wanted
     ]

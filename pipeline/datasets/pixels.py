@@ -16,7 +16,15 @@ from pipeline.decode import DecodeRules, ImageRejected, decode_image, resize
 from pipeline.read import fetch
 from pipeline.request import Fetched, Request
 
-Problem = Literal["unreadable_image", "unreadable_mask", "mask_of_another_size", "empty_mask", "mask_of_a_normal_image"]
+Problem = Literal[
+    "unreadable_image",
+    "unreadable_mask",
+    "mask_of_another_size",
+    "empty_mask",
+    "mask_of_a_normal_image",
+    "no_mask",
+    "mask_lost_in_resizing",
+]
 _HALF = 127  # of 8 bits
 
 
@@ -86,17 +94,27 @@ def _example(
         rgb = decode_image(_encoded(image), rules).rgb
     except ImageRejected as exc:
         return Flawed(item, "unreadable_image", str(exc))
+    marked = mask_at_side(item, mask, rules, size=rgb.size, side=side)
+    if isinstance(marked, Flawed):
+        return marked
+    content.update(mask if isinstance(mask, bytes) else b"")
+    return Example(item, resize(rgb, side), marked, content.hexdigest())
+
+
+def mask_at_side(
+    item: LabelledImage, mask: Fetched | None, rules: DecodeRules, *, size: tuple[int, int], side: int
+) -> npt.NDArray[np.bool_] | Flawed | None:
+    """An image's mask at the model's side, from its file's bytes; as `Example.mask` where there is no file.
+
+    Args:    size: of the image as shown, (width, height).
+    """
     if mask is None:
-        marked = None if item.label else np.zeros((side, side), bool)
-        return Example(item, resize(rgb, side), marked, content.hexdigest())
+        return None if item.label else np.zeros((side, side), bool)
     try:
-        content.update(_encoded(mask))
         whole = binary_mask(_encoded(mask), rules)
     except ImageRejected as exc:
         return Flawed(item, "unreadable_mask", str(exc))
-    if flaw := _flaw(item, rgb.size, whole):
-        return flaw
-    return Example(item, resize(rgb, side), resize_mask(whole, side), content.hexdigest())
+    return _flaw(item, size, whole) or resize_mask(whole, side)
 
 
 def _encoded(found: Fetched) -> bytes:

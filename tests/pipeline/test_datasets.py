@@ -163,7 +163,7 @@ def test_clinicdb_in_both_forms_is_read_once(tmp_path):
 def test_counts_other_than_table_s1_are_told(tmp_path):
     """A part of a dataset is read, and the difference is said in plain words."""
     (remark,) = read_dataset("kvasir", make_tree(tmp_path, "images/1.jpg", "masks/1.jpg")).remarks
-    assert remark.startswith("Kvasir has 1 anomalous images instead of 1,000 (Table S1)")
+    assert remark.startswith("Kvasir has 1 instead of 1,000 anomalous images (Table S1)")
 
 
 def test_a_whole_dataset_has_no_remark(tmp_path):
