@@ -35,11 +35,9 @@ def headline(evaluation: Evaluation) -> list[str]:
     """What was evaluated, and what a reader has to know before any figure."""
     dataset, config = evaluation.dataset, evaluation.config
     name = DATASETS[config.dataset].title if config.dataset in DATASETS else printable(dataset.name)
-    categories = len(dataset.categories)
-    lines = [
-        f"{name}: {categories:,} categor{'y' if categories == 1 else 'ies'}, {dataset.count(0):,} normal and {dataset.count(1):,} anomalous "
-        f"images in {printable(dataset.root)}"
-    ]
+    categories = f"{len(dataset.categories):,} categor{'y' if len(dataset.categories) == 1 else 'ies'}"
+    images = f"{dataset.count(0):,} normal and {dataset.count(1):,} anomalous images"
+    lines = [f"{name}: {categories}, {images} in {printable(dataset.root)}"]
     for result in evaluation.results:
         counts, card = result.run.record["counts"], result.run.card
         told = f"{counts['scored']:,} of {counts['planned']:,} images scored" if counts["quarantined"] else (
