@@ -1,5 +1,4 @@
-"""How well a detector does on a labelled dataset: scored as any archive is, then measured beside the paper's."""
+"""How well a detector does on a labelled dataset: scored as any archive is, then measured beside the paper's.
 
-from pipeline.evaluation.evaluate import EvaluateConfig, Evaluation, evaluate
-
-__all__ = ["EvaluateConfig", "Evaluation", "evaluate"]
+Nothing is imported here: tasks that count pixels import `counting`, and should not load a model's libraries by it.
+"""
