@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from cops import Checkpoint, ConfigError
 from pipeline.config import DatasetName, Device, Method, Precision, ScoreConfig, new_run_id
 from pipeline.datasets import Dataset, read_dataset
 from pipeline.errors import InputError
@@ -90,15 +91,16 @@ class Evaluation:
 def evaluate(config: EvaluateConfig) -> Evaluation:
     """Score a labelled dataset, or find it scored, and measure; nothing of the measuring is written yet.
 
-    Raises:  InputError: the dataset is laid out in another way, or the request cannot be met as it stands.
-             CheckpointError, ConfigError: the model cannot be used, or does not know the words of the baseline.
+    Raises:  InputError: the dataset is laid out in another way, the model does not know the words of the baseline, or
+             the request cannot be met as it stands.
+             CheckpointError, ConfigError: the model cannot be used.
              RunError: it was not finished; the same command may be given again.
     """
     with as_run_errors(f"What is scored is kept; give the same command with --run-id {config.run_id} to go on"):
         dataset = read_dataset(config.dataset, config.data)
         runs = config.scoring()
         model = read_model(runs[0])
-        jobs = [prepare(run, model) for run in runs]
+        jobs = [_prepared(run, model) for run in runs]
         connect()
         execution = plan_execution(runs[0])
         results = [_result(dataset, job, execution) for job in jobs]
@@ -110,6 +112,17 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         image_size=model.config.image_size,
         results=results,
     )
+
+
+def _prepared(run: ScoreConfig, model: Checkpoint) -> Job:
+    try:
+        return prepare(run, model)
+    except ConfigError as exc:
+        if run.method == "cops":
+            raise
+        raise InputError(
+            f"--baseline: {exc}. Give a model that knows the words of the prompts, or leave it out"
+        ) from exc
 
 
 def _result(dataset: Dataset, job: Job, execution: Execution) -> MethodResult:

@@ -271,7 +271,7 @@ def test_what_cannot_be_done_is_said_before_anything_is_scored(tree: Path, tmp_p
     other = evaluate(*of_run, "--data", str(tree / "wood/test"), code=2)
     assert "expected a folder for each category, with a folder 'test' in it; found" in other.stderr
     wordless = evaluate(*of_run, "--data", str(tree), "--model", str(wordless_model(tmp_path)), "--baseline", code=2)
-    assert "reads no written text: its token table has 5 rows" in wordless.stderr
+    assert "--baseline: this model reads no written text: its token table has 5 rows" in wordless.stderr
     assert "Traceback" not in wordless.stderr + other.stderr
     assert not (tmp_path / "out").exists()
 
