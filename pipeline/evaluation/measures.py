@@ -18,7 +18,7 @@ _OF_RANKING: Mapping[str, Callable[[Ranking], Metric]] = {
 }
 AUPRO = "AUPRO@0.3"
 METRICS = (*(f"I-{name}" for name in _OF_RANKING), *(f"P-{name}" for name in _OF_RANKING), AUPRO)
-NO_MASKS = "no anomalous image with a mask"
+NO_MASK, NO_SOUND_MASK = "no anomalous image has a mask", "no anomalous image has a sound mask"
 _POINTS = 500  # of a drawn curve
 
 
@@ -54,7 +54,8 @@ def measure(category: str, counted: Counted) -> CategoryMeasures:
     curves = _curves("I", images)
     pixels = counted.pixels
     if pixels is None or not counted.marked[1]:
-        metrics |= {name: Metric(None, NO_MASKS) for name in METRICS if name not in metrics}
+        reason = NO_MASK if pixels is None else NO_SOUND_MASK
+        metrics |= {name: Metric(None, reason) for name in METRICS if name not in metrics}
     else:
         ranking = pixels.ranking()
         metrics |= {f"P-{name}": of(ranking) for name, of in _OF_RANKING.items()} | {AUPRO: pixels.aupro()}

@@ -230,8 +230,10 @@ def test_unknown_and_empty_datasets_are_refused(tmp_path):
     """A name that is none, and a folder with nothing in it."""
     with pytest.raises(InputError, match="unknown dataset 'imagenet'; there are mvtec-ad, visa"):
         read_dataset("imagenet", str(tmp_path))
-    with pytest.raises(InputError, match="found no file"):
+    with pytest.raises(InputError, match="found nothing there"):
         read_dataset("visa", str(tmp_path / "none"))
+    with pytest.raises(InputError, match="found a folder without files"):
+        read_dataset("visa", str(tmp_path))
 
 
 def test_any_fsspec_root():

@@ -5,7 +5,7 @@ import pytest
 from making import counted
 
 from pipeline.evaluation.counting import Counted
-from pipeline.evaluation.measures import METRICS, NO_MASKS, mean_of, measure
+from pipeline.evaluation.measures import METRICS, NO_MASK, NO_SOUND_MASK, mean_of, measure
 from pipeline.metrics import Curve, rank_images
 
 
@@ -29,9 +29,9 @@ def test_without_masks_there_are_no_pixel_metrics():
     """As of HeadCT; and as of a category whose masks are all flawed."""
     flawed = counted()
     flawed.marked = (3, 0)
-    for category in (counted(masks=False), flawed):
+    for category, reason in ((counted(masks=False), NO_MASK), (flawed, NO_SOUND_MASK)):
         found = measure("c", category)
-        assert reasons(found) == dict.fromkeys(METRICS[3:], NO_MASKS)
+        assert reasons(found) == dict.fromkeys(METRICS[3:], reason)
         assert set(found.curves) == {"I-ROC", "I-PR"}
 
 
