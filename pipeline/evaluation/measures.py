@@ -73,7 +73,7 @@ def measure(category: str, counted: Counted) -> CategoryMeasures:
 
 
 def mean_of(categories: Sequence[CategoryMeasures], metric: str) -> Mean:
-    """Raises nothing: without a category that has it, the mean is None and gives their reasons."""
+    """Of the categories that have the metric; where none has, None with their reasons."""
     found = [one.metrics[metric] for one in categories]
     values = [one.value for one in found if one.value is not None]
     if values:

@@ -37,7 +37,7 @@ def _write(evaluation: Evaluation) -> Report:
     root, folder = evaluation.root, evaluation.root.join("evaluations", evaluation.config.run_id)
     flaws = flaws_table(evaluation)
     pictures = _pictures(evaluation)
-    flawed = flaw_section(flaws, where="flaws.csv")
+    flawed = flaw_section(flaws, root=evaluation.dataset.root, where="flaws.csv")
     told = [*headline(evaluation), *(f"WARNING: {text}" for text in warnings_of(evaluation))]
     sections = main_sections(evaluation)
     markdown = [

@@ -18,7 +18,7 @@ from pipeline.top import printable
 
 _PAPER_BACKBONE, _PAPER_SIDE = "ViT-L-14-336-quickgelu", 518
 _NONE = "–"
-_NAMED = 5  # flawed images that the report names of each kind; the table has them all
+_NAMED = 3  # flawed images that the report names of each kind; the table has them all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,39 +85,28 @@ def more_sections(evaluation: Evaluation) -> list[Section]:
     return sections
 
 
-def flaw_section(flaws: pa.Table, *, where: str) -> Section | None:
-    """Images that are left out of some or all metrics, by what is wrong with them."""
+def flaw_section(flaws: pa.Table, *, root: str, where: str) -> Section | None:
+    """Images that are left out of some or all metrics, by what is wrong with them.
+
+    Args:    root: of the dataset; names are relative to it.   where: the file that lists them all.
+    """
     if not len(flaws):
         return None
     rows = flaws.to_pylist()
     counts = Counter(row["problem"] for row in rows)
     shown = []
     for problem, count in counts.most_common():
-        named = [printable(row["image_uri"]) for row in rows if row["problem"] == problem]
+        uris = (row["image_uri"] for row in rows if row["problem"] == problem)
+        named = [printable(uri.removeprefix(root.rstrip("/") + "/")) for uri in uris]
         more = f" and {count - _NAMED:,} more" if count > _NAMED else ""
-        shown.append([problem, f"{count:,}", _LEFT_OUT_OF[problem], ", ".join(named[:_NAMED]) + more])
+        left_out_of = "all metrics" if problem == "not_scored" else "pixel metrics"
+        shown.append([problem, f"{count:,}", left_out_of, ", ".join(named[:_NAMED]) + more])
     return Section(
         title="Flawed images",
         header=["problem", "images", "left out of", "such as"],
         rows=shown,
         notes=[f"All of them, and what is wrong with each: {where}"],
     )
-
-
-_LEFT_OUT_OF = {
-    "not_scored": "all metrics",
-    **dict.fromkeys(
-        (
-            "unreadable_mask",
-            "mask_of_another_size",
-            "empty_mask",
-            "mask_of_a_normal_image",
-            "no_mask",
-            "mask_lost_in_resizing",
-        ),
-        "pixel metrics",
-    ),
-}
 
 
 def _by_category(result: MethodResult) -> Section:
