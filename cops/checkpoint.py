@@ -57,11 +57,16 @@ class Checkpoint:
 
     @cached_property
     def _weights_digest(self) -> str:
-        digest = hashlib.sha256()
-        for name, tensor in sorted(_scoring_tensors(self.config, self.tensors).items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-            digest.update(tensor.contiguous().numpy().data)
-        return digest.hexdigest()
+        return weights_digest(_scoring_tensors(self.config, self.tensors))
+
+
+def weights_digest(tensors: Mapping[str, Tensor]) -> str:
+    """A hash of names, shapes and every value."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def read_checkpoint(

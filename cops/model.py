@@ -8,6 +8,7 @@ The paper's symbols, decoded once:
     T text features (B, 2, C), [normal, anomaly] · p_i anomaly probability · s_i patch score · α, β weights of the parts
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
@@ -30,6 +31,9 @@ from cops.vision import VisionFeatures, encode_images
 
 DEFAULT_BATCH = {"cuda": 16}
 CPU_BATCH = 4  # more gains nothing on a CPU
+
+Scores = tuple[Float[Tensor, " b"], Float[Tensor, " b"], Float[Tensor, "b n"]]
+"""Image scores, classification terms and patch scores of one batch."""
 
 UNTRAINED = "These weights are untrained: scores and maps show that the software runs, and say nothing of the pictures."
 
@@ -185,12 +189,18 @@ class CoPS(nn.Module):
         Args:    images: PIL images, or uint8 RGB (B, H, W, 3), of any size.   batch_size: None is fit for the device.
         Raises:  ImageError: a picture cannot be scored as it is.   ConfigError: a batch size below 1.
         """
+        return self.in_batches(self._scores, images, batch_size)
+
+    def in_batches(
+        self, scores: Callable[[Float[Tensor, "b 3 s s"]], Scores], images: Images, batch_size: int | None
+    ) -> Prediction:
+        """What a scoring of normalised pixels says of pictures of any number and size. Raises as `predict`."""
         if batch_size is not None and batch_size < 1:
             raise ConfigError(f"batch_size must be 1 or more, not {batch_size}")
         batch_size = batch_size or DEFAULT_BATCH.get(self.device.type, CPU_BATCH)
         images = as_batch(images)
         starts = range(0, len(images), batch_size)
-        parts = [self._predict_batch(images[start : start + batch_size]) for start in starts]
+        parts = [self._predict_batch(scores, images[start : start + batch_size]) for start in starts]
         if not parts:
             return _empty_prediction(self.grid)
         joined = {
@@ -214,14 +224,18 @@ class CoPS(nn.Module):
         )
         return (scaled - mean) / std
 
-    def _predict_batch(self, images: Images) -> Prediction:
+    def _scores(self, pixels: Float[Tensor, "b 3 s s"]) -> Scores:
+        passed: ForwardPass = self(pixels)
+        return passed.pred_score, passed.class_score, passed.patch_scores
+
+    def _predict_batch(self, scores: Callable[[Float[Tensor, "b 3 s s"]], Scores], images: Images) -> Prediction:
         pixels = to_pixels(images, self.image_size)
         with torch.autocast(self.device.type, enabled=False):  # precision is this model's affair, not the caller's
-            passed = self(self.normalise(pixels))
+            pred_score, class_score, patch_scores = scores(self.normalise(pixels))
         return Prediction(
-            pred_score=passed.pred_score.cpu().numpy(),
-            class_score=passed.class_score.cpu().numpy(),
-            patch_scores=passed.patch_scores.reshape(-1, self.grid, self.grid).cpu().numpy(),
+            pred_score=pred_score.cpu().numpy(),
+            class_score=class_score.cpu().numpy(),
+            patch_scores=patch_scores.reshape(-1, self.grid, self.grid).cpu().numpy(),
         )
 
     def _anchors(self) -> Float[Tensor, "3 c"]:

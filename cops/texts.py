@@ -9,6 +9,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 from torch.nn import functional
 
+from cops.backbone import architecture
 from cops.config import CopsConfig
 from cops.errors import ConfigError
 from cops.model import CoPS
@@ -68,9 +69,20 @@ def _word(token: int) -> str:
     return word
 
 
+def _require_whole_table(config: CopsConfig) -> None:
+    words: int = _tokenizer().vocab_size
+    rows = architecture(config.backbone)["text_cfg"].get("vocab_size", words)
+    if rows != words:
+        raise ConfigError(
+            f"this model reads no written text: its token table has {rows} rows of CLIP's {words}, and no vocabulary "
+            "says which"
+        )
+
+
 def _rows(text: str, config: CopsConfig) -> list[int]:
     tokens: list[int] = _tokenizer().encode(text)
     if not config.vocabulary:  # the whole of CLIP's table
+        _require_whole_table(config)
         return tokens
     rows = {token: row for row, token in enumerate(config.vocabulary)}
     if unknown := [repr(_word(token)) for token in tokens if token not in rows]:

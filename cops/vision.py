@@ -28,11 +28,19 @@ def encode_images(visual: nn.Module, pixels: Float[Tensor, "b 3 s s"]) -> Vision
     Args:    visual: `open_clip.model.CLIP(...).visual`.   pixels: normalised; the side is a multiple of the patch.
     Source:  the paper's image branch (Q-KV and V-VV attention).
     """
+    x, y = both_paths(visual, pixels)
+    return VisionFeatures(image=x[:, 0] @ visual.proj, patches=visual.ln_post(y[:, 1:]) @ visual.proj)  # type: ignore[operator]
+
+
+def both_paths(
+    visual: nn.Module, pixels: Float[Tensor, "b 3 s s"]
+) -> tuple[Float[Tensor, "b t d"], Float[Tensor, "b t d"]]:
+    """The last layer's tokens, class token first: of CLIP's own path, and of the dense one."""
     x = embed(visual, pixels)  # (b, 1 + n, d)
     y = x
     for block in visual.transformer.resblocks:  # type: ignore[union-attr]
         x, y = two_path_layer(block, x, y)
-    return VisionFeatures(image=x[:, 0] @ visual.proj, patches=visual.ln_post(y[:, 1:]) @ visual.proj)  # type: ignore[operator]
+    return x, y
 
 
 def two_path_layer(

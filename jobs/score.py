@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import tyro
 
 from cops.errors import CopsError
 from jobs.exits import DONE, INTERRUPTED, TOO_MANY_BAD, fail
+from jobs.logs import log_to_stderr
 from pipeline.config import Device, Format, Precision, ScoreConfig, new_run_id
 from pipeline.decode import DecodeRules
 from pipeline.errors import InputError
@@ -48,7 +48,8 @@ class Options:
     """Name of the run; the same again resumes it. Default: the date and time."""
 
     format: Format = "auto"
-    """What the inputs are, where recognising them is not wanted."""
+    """What the inputs are, where recognising them is not wanted. A dataset's name reads its own layout, and its labels,
+    defects and masks' URIs become columns; `plain` is a labelled folder or manifest of one's own."""
 
     incremental: bool = False
     """Skip images that an earlier committed run scored with the same model and content."""
@@ -149,9 +150,7 @@ class Options:
 
 
 def main(options: Options) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    for name in ("aiobotocore", "botocore", "s3fs", "fsspec", "torch"):  # some tell where they found credentials
-        logging.getLogger(name).setLevel(logging.WARNING)
+    log_to_stderr()
     try:
         config = options.config()
         return show(config) if options.dry_run else score(config, top=options.top)

@@ -14,7 +14,7 @@ import tyro
 
 from cops.errors import CopsError
 from jobs.exits import DONE, INTERRUPTED, TOO_MANY_BAD, fail
-from pipeline.config import Device
+from pipeline.config import DatasetName, Device
 from pipeline.decode import DecodeRules
 from pipeline.errors import InputError
 from pipeline.training.config import Data, Metric, Start, TrainConfig
@@ -28,7 +28,7 @@ class Options:
     flawed images; 130 stopped by Ctrl-C.
     """
 
-    dataset: str
+    dataset: DatasetName
     """The dataset's name, such as visa or mvtec-ad; or `plain`, for a labelled folder or manifest of one's own."""
 
     data: str
@@ -81,7 +81,7 @@ class Options:
     beta: float | None = None
     """Share of the classification term in the image score."""
 
-    validation_dataset: str | None = None
+    validation_dataset: DatasetName | None = None
     """A dataset to choose the best epoch by; named as --dataset."""
 
     validation_data: str | None = None

@@ -5,14 +5,31 @@ from __future__ import annotations
 import datetime
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from pipeline.decode import DecodeRules
 from pipeline.errors import InputError
 from pipeline.paths import PathTemplate
 from pipeline.storage import refuse_credentials
 
-Format = Literal["auto", "images", "webdataset", "parquet", "manifest"]
+DatasetName = Literal[
+    "mvtec-ad",
+    "visa",
+    "btad",
+    "mpdd",
+    "dtd-synthetic",
+    "headct",
+    "brainmri",
+    "br35h",
+    "isic",
+    "cvc-colondb",
+    "cvc-clinicdb",
+    "kvasir",
+    "endo",
+    "plain",  # labelled images of one's own
+]
+Format = Literal["auto", "images", "webdataset", "parquet", "manifest", DatasetName]
+Method = Literal["cops", "clip"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -41,6 +58,7 @@ class ScoreConfig:
     clip_weights: str | None = None
     run_id: str = field(default_factory=new_run_id)
     format: Format = "auto"
+    method: Method = "cops"
     incremental: bool = False
     category: str | None = None
     path_fields: str | None = None
@@ -81,6 +99,11 @@ class ScoreConfig:
         if self.category is not None and template and "category" in template.fields:
             raise InputError("--category and {category} in --path-fields say two things about one column; give one")
         self.actor_range()
+
+    @property
+    def is_dataset(self) -> bool:
+        """Whether the inputs are labelled datasets in their own layouts."""
+        return self.format in get_args(DatasetName)
 
     @property
     def path_template(self) -> PathTemplate | None:

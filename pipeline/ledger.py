@@ -40,9 +40,9 @@ def with_files(root: Root, paths: Sequence[str], *columns: str) -> ds.Scanner:
     return ds.dataset(list(paths), format="parquet", filesystem=root.arrow_fs).scanner([*columns, "__filename"])
 
 
-def batches(result: duckdb.DuckDBPyRelation, schema: pa.Schema) -> Iterator[pa.Table]:
+def batches(result: duckdb.DuckDBPyRelation, schema: pa.Schema, *, rows: int = _ROWS) -> Iterator[pa.Table]:
     """A query's rows as Arrow tables of bounded size, in the columns and types of `schema`."""
-    for batch in result.to_arrow_reader(_ROWS):
+    for batch in result.to_arrow_reader(rows):
         yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
 
 

@@ -14,16 +14,18 @@ import torch
 import cops
 from cops.checkpoint import EMBEDDED
 from cops.config import CopsConfig
-from pipeline.config import ScoreConfig
+from cops.zero_shot import ZeroShotClip, zero_shot_id
+from pipeline.config import Method, ScoreConfig
 from pipeline.errors import InputError
 from pipeline.storage import open_root, redact
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What the run needs to know of its model without holding it."""
+    """What the run needs to know of its model without holding it. `method` is the detector that is made of it."""
 
     name: str
+    method: Method
     model_id: str
     precision: str
     image_size: int
@@ -40,13 +42,16 @@ class SharedModel:
     config: CopsConfig
     weights: list[ray.ObjectRef]  # in a list, so that Ray hands on the reference and not a copy
 
-    def build(self, device: str, threads: int) -> cops.CoPS:
-        """The model on a device of the calling process."""
+    def build(self, device: str, threads: int) -> cops.CoPS | ZeroShotClip:
+        """The detector on a device of the calling process."""
         torch.set_num_threads(threads)
         arrays: dict[str, np.ndarray[Any, Any]] = ray.get(self.weights[0])
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         checkpoint = cops.Checkpoint(self.config, self.card.provenance, tensors)
-        return cops.from_checkpoint(checkpoint, device, self.card.precision)
+        model = cops.from_checkpoint(checkpoint, device, self.card.precision)
+        if self.card.method == "cops":
+            return model
+        return ZeroShotClip(model, zero_shot_id(checkpoint, self.card.precision))
 
 
 def read_model(model: str, clip_weights: str | None = None) -> cops.Checkpoint:
@@ -67,10 +72,13 @@ def read_model(model: str, clip_weights: str | None = None) -> cops.Checkpoint:
 
 
 def card_of(checkpoint: cops.Checkpoint, config: ScoreConfig) -> ModelCard:
+    """Raises:  ConfigError: the model cannot be used by the method: it does not know the words of its prompts."""
     precision = "float32" if config.precision == "auto" else config.precision
+    is_cops = config.method == "cops"
     return ModelCard(
         name=redact(config.model),
-        model_id=checkpoint.model_id(precision),
+        method=config.method,
+        model_id=checkpoint.model_id(precision) if is_cops else zero_shot_id(checkpoint, precision),
         precision=precision,
         image_size=checkpoint.config.image_size,
         sigma_px=checkpoint.config.sigma_px,
@@ -84,5 +92,5 @@ def share(checkpoint: cops.Checkpoint, card: ModelCard) -> SharedModel:
     return SharedModel(card, checkpoint.config, [ray.put(arrays)])
 
 
-def builder(model: SharedModel, device: str, threads: int) -> partial[cops.CoPS]:
+def builder(model: SharedModel, device: str, threads: int) -> partial[cops.CoPS | ZeroShotClip]:
     return partial(model.build, device, threads)

@@ -20,6 +20,8 @@ import ray.data
 
 from pipeline import ledger
 from pipeline.config import ScoreConfig
+from pipeline.datasets import read_dataset
+from pipeline.datasets.source import COLUMNS, labelled_items
 from pipeline.errors import InputError
 from pipeline.paths import PathTemplate
 from pipeline.schema import RESERVED
@@ -57,8 +59,15 @@ def metadata_types(config: ScoreConfig, sources: Iterable[Source]) -> dict[str, 
     Raises:  InputError: a column whose name is taken, or kept from a Parquet input that has no such column.
     """
     types: dict[str, pa.DataType] = {}
+    if config.is_dataset:
+        types |= COLUMNS
+        if config.keep_columns:
+            raise InputError(f"--keep-columns: of a labelled dataset, category, {', '.join(COLUMNS)} are kept already")
     if config.path_template:
-        types |= {name: pa.string() for name in config.path_template.fields if name != "category"}
+        fields = [name for name in config.path_template.fields if name != "category"]
+        if taken := [name for name in fields if name.lower() in types]:
+            raise InputError(f"--path-fields: a labelled dataset has a column {taken[0]!r} already")
+        types |= {name: pa.string() for name in fields}
     for name in config.keep_columns:
         if name == "category":
             continue  # always kept
@@ -157,6 +166,13 @@ def _source_rows(source: Source, rows: PlanRows) -> Iterator[pa.Table]:
         case "parquet":
             index = partial(index_parquet, wanted_fields=wanted, image_column=source.image_column or "")
             yield from _index_shards(source, rows, index)
+        case "auto":
+            raise AssertionError("every source is recognised")
+        case name:
+            dataset = read_dataset(name, source.root.uri())
+            for remark in dataset.remarks:
+                log.warning("%s", remark)
+            yield from _in_batches(labelled_items(dataset), rows)
 
 
 def _in_batches(items: Iterable[PlanItem], rows: PlanRows) -> Iterator[pa.Table]:

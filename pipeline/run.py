@@ -85,28 +85,37 @@ def score(config: ScoreConfig, *, top: int = 0, execution: Execution | None = No
     way_on = f"What is scored is kept; give the same command with --run-id {config.run_id} to go on"
     with as_run_errors(way_on):
         job = prepare(config)
-        if complete := _complete(job):
-            return complete
-        if not has_plan(job.layout):
-            check_inputs(config)
-        connect()
-        execution = execution or plan_execution(config)
-        try:
-            with take_claim(job.layout) as claim:
-                # Another process may have finished while we watched its claim.
-                result = _complete(job) or _attempt(job, claim, execution, top)
-        except InputError:
-            if not has_plan(job.layout):  # nothing was begun: nothing is left
-                remove_tree(job.layout.root.fs, job.layout.work_dir)
-            raise
-        remove_tree(job.layout.root.fs, job.layout.work_dir)  # now that nobody renews the claim in it
-        return result
+        return score_job(job, top=top, execution=execution)
 
 
-def prepare(config: ScoreConfig) -> Job:
-    """Raises:  InputError, CheckpointError: the output, the model or the thresholds cannot be used."""
+def score_job(job: Job, *, top: int = 0, execution: Execution | None = None) -> RunResult:
+    """As `score`, of what is prepared already; a store's and Ray's own errors come as they are."""
+    config = job.config
+    if complete := _complete(job):
+        return complete
+    if not has_plan(job.layout):
+        check_inputs(config)
+    connect()
+    execution = execution or plan_execution(config)
+    try:
+        with take_claim(job.layout) as claim:
+            # Another process may have finished while we watched its claim.
+            result = _complete(job) or _attempt(job, claim, execution, top)
+    except InputError:
+        if not has_plan(job.layout):  # nothing was begun: nothing is left
+            remove_tree(job.layout.root.fs, job.layout.work_dir)
+        raise
+    remove_tree(job.layout.root.fs, job.layout.work_dir)  # now that nobody renews the claim in it
+    return result
+
+
+def prepare(config: ScoreConfig, model: cops.Checkpoint | None = None) -> Job:
+    """What a run needs, read and checked; a model that was read before is taken as it is.
+
+    Raises:  InputError, CheckpointError, ConfigError: the output, the model or the thresholds cannot be used.
+    """
     check_output(config)
-    model = read_model(config.model, config.clip_weights)
+    model = model or read_model(config.model, config.clip_weights)
     card = card_of(model, config)
     thresholds = choose_thresholds(config, card)
     return Job(
@@ -260,7 +269,7 @@ def _record(job: Job, plan: Plan, execution: Execution, files: list[commit.DataF
         "config": job.identity,
         "execution": asdict(execution) | {"max_error_fraction": job.config.max_error_fraction},
         "model_id": card.model_id,
-        "model": {"name": card.name, "trained": card.trained, "provenance": card.provenance},
+        "model": {"name": card.name, "method": card.method, "trained": card.trained, "provenance": card.provenance},
         "warnings": warnings_of(card),
         "versions": commit.versions(),
         "git_commit": commit.git_commit(),

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from pipeline.config import DatasetName
 from pipeline.datasets.items import Dataset, LabelledImage, Tree, count_by_label, mask_remarks
 from pipeline.datasets.layouts import CategoryFolders, ImagesAndMasks, LabelTable, Visa, YesNo
+from pipeline.datasets.plain import read_plain
 from pipeline.errors import InputError
 
 
@@ -32,7 +34,7 @@ def _polyps(*folders: tuple[str, str]) -> ImagesAndMasks:
     return ImagesAndMasks(folders=folders, category="colon")
 
 
-DATASETS: dict[str, Entry] = {
+DATASETS: dict[DatasetName, Entry] = {
     "mvtec-ad": Entry(title="MVTec-AD", layout=CategoryFolders(), categories=15, normal=467, anomalous=1258),
     "visa": Entry(title="VisA", layout=Visa(), categories=12, normal=962, anomalous=1200),
     "btad": Entry(
@@ -75,13 +77,15 @@ DATASETS: dict[str, Entry] = {
 }
 
 
-def read_dataset(name: str, uri: str) -> Dataset:
-    """The test images of one of the paper's datasets, from its own layout under any fsspec root.
+def read_dataset(name: DatasetName, uri: str) -> Dataset:
+    """The test images of one of the paper's datasets, from its own layout under any fsspec root; `plain`: of one's own.
 
     Raises:  InputError: there is no such dataset, or the layout is another; the first thing missing is named.
     """
+    if name == "plain":
+        return read_plain(uri)
     if name not in DATASETS:
-        raise InputError(f"unknown dataset {name!r}; there are {', '.join(DATASETS)}")
+        raise InputError(f"unknown dataset {name!r}; there are {', '.join(DATASETS)} and plain")
     entry, tree = DATASETS[name], Tree.at(uri)
     images = tuple(entry.layout.read(tree))
     remarks = (*_count_remarks(entry, images), *mask_remarks(images))
@@ -93,7 +97,7 @@ def _count_remarks(entry: Entry, images: tuple[LabelledImage, ...]) -> Iterator[
     found = (len({image.category for image in images}), labels[0], labels[1])
     expected = (entry.categories, entry.normal, entry.anomalous)
     differences = [
-        f"{there:,} {name} instead of {wanted:,}"
+        f"{there:,} instead of {wanted:,} {name}"
         for name, there, wanted in zip(("categories", "normal", "anomalous images"), found, expected, strict=True)
         if there != wanted
     ]

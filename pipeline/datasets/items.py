@@ -64,7 +64,8 @@ class Tree:
         files = (path.removeprefix(prefix) for path, _ in walk_files(root))
         found = tuple(sorted(path for path in files if not is_hidden(path)))
         if not found:
-            raise InputError(f"{root.uri()}: expected a dataset's folder, found no file")
+            there = "a folder without files" if root.fs.exists(root.path) else "nothing there"
+            raise InputError(f"{root.uri()}: expected a dataset's folder, found {there}")
         return cls(root, found)
 
     @cached_property

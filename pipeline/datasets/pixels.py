@@ -9,14 +9,22 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageChops
 
 from pipeline.datasets.items import LabelledImage
 from pipeline.decode import DecodeRules, ImageRejected, decode_image, resize
 from pipeline.read import fetch
 from pipeline.request import Fetched, Request
 
-Problem = Literal["unreadable_image", "unreadable_mask", "mask_of_another_size", "empty_mask", "mask_of_a_normal_image"]
+Problem = Literal[
+    "unreadable_image",
+    "unreadable_mask",
+    "mask_of_another_size",
+    "empty_mask",
+    "mask_of_a_normal_image",
+    "no_mask",
+    "mask_lost_in_resizing",
+]
 _HALF = 127  # of 8 bits
 
 
@@ -89,16 +97,10 @@ def decode_example(encoded: Encoded, rules: DecodeRules, side: int) -> Example |
         rgb = decode_image(_bytes(encoded.image), rules).rgb
     except ImageRejected as exc:
         return Flawed(item, "unreadable_image", str(exc))
-    if mask is None:
-        marked = None if item.label else np.zeros((side, side), bool)
-        return Example(item, resize(rgb, side), marked, encoded.content_hash or "")
-    try:
-        whole = binary_mask(_bytes(mask), rules)
-    except ImageRejected as exc:
-        return Flawed(item, "unreadable_mask", str(exc))
-    if flaw := _flaw(item, rgb.size, whole):
-        return flaw
-    return Example(item, resize(rgb, side), resize_mask(whole, side), encoded.content_hash or "")
+    marked = mask_at_side(item, mask, rules, size=rgb.size, side=side)
+    if isinstance(marked, Flawed):
+        return marked
+    return Example(item, resize(rgb, side), marked, encoded.content_hash or "")
 
 
 def binary_mask(data: bytes, rules: DecodeRules) -> npt.NDArray[np.bool_]:
@@ -110,7 +112,8 @@ def binary_mask(data: bytes, rules: DecodeRules) -> npt.NDArray[np.bool_]:
     Raises:  ImageRejected: it cannot be decoded.
     """
     decoded = decode_image(data, rules)
-    brightest = np.asarray(decoded.rgb).max(axis=2)
+    red, green, blue = decoded.rgb.split()
+    brightest = np.asarray(ImageChops.lighter(ImageChops.lighter(red, green), blue))  # a tenth of NumPy's time
     marked: npt.NDArray[np.bool_] = brightest > (_HALF if decoded.format == "JPEG" else 0)
     return marked
 
@@ -120,6 +123,22 @@ def resize_mask(mask: npt.NDArray[np.bool_], side: int) -> npt.NDArray[np.bool_]
     grey = Image.fromarray(mask.astype(np.uint8) * 255).resize((side, side), Image.Resampling.BILINEAR)
     resized: npt.NDArray[np.bool_] = np.asarray(grey) > _HALF
     return resized
+
+
+def mask_at_side(
+    item: LabelledImage, mask: Fetched | None, rules: DecodeRules, *, size: tuple[int, int], side: int
+) -> npt.NDArray[np.bool_] | Flawed | None:
+    """An image's mask at the model's side, from its file's bytes; as `Example.mask` where there is no file.
+
+    Args:    size: of the image as shown, (width, height).
+    """
+    if mask is None:
+        return None if item.label else np.zeros((side, side), bool)
+    try:
+        whole = binary_mask(_bytes(mask), rules)
+    except ImageRejected as exc:
+        return Flawed(item, "unreadable_mask", str(exc))
+    return _flaw(item, size, whole) or resize_mask(whole, side)
 
 
 def _bytes(found: Fetched) -> bytes:

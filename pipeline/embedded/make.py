@@ -20,7 +20,7 @@ from pipeline.embedded.labelled import world_pictures, write_set
 from pipeline.embedded.pretrain import PretrainingRecipe, architecture, pretrain, recipe_record
 from pipeline.embedded.world import TRAINED_CATEGORIES
 from pipeline.training.cache import FeatureCache, describe_features
-from pipeline.training.config import PLAIN, Data, Start, TrainConfig
+from pipeline.training.config import Data, Start, TrainConfig
 from pipeline.training.features import FeatureSource, Usable
 from pipeline.training.run import train
 from pipeline.training.survey import open_dataset, survey
@@ -64,10 +64,10 @@ def make_embedded(making: Making, folder: Path, output: Path, *, workers: int) -
             ("validation", VALIDATION_SEED, making.validation),
         )
     }
-    validation = Data(name=PLAIN, uri=str(sets["validation"]))
+    validation = Data(name="plain", uri=str(sets["validation"]))
     train(
         TrainConfig(
-            data=Data(name=PLAIN, uri=str(sets["auxiliary"])),
+            data=Data(name="plain", uri=str(sets["auxiliary"])),
             output=str(folder / "prompts"),
             start=Start(model=str(clip)),
             recipe=making.recipe,

@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import get_args
 
 import pyarrow as pa
 
-from pipeline.config import Format
+from pipeline.config import DatasetName, Format
 from pipeline.errors import InputError
 from pipeline.sources.items import is_hidden, is_image
 from pipeline.sources.manifest import csv_columns
@@ -75,6 +76,8 @@ def recognise(uri: str, *, forced: Format = "auto", image_column: str | None = N
     Raises:  InputError: nothing is there, nothing in it can be scored, or it is of two kinds at once.
     """
     root = open_root(uri)
+    if forced in get_args(DatasetName):  # its own reader finds what it consists of
+        return Source(root=root, format=forced, files=(), base=root.path, forced=True)
     try:
         files, base, named = with_patience(lambda: _find_files(root, uri), uri)
     except PermissionError as exc:

@@ -10,15 +10,13 @@ from typing import Any, Literal, get_args
 from cops.checkpoint import EMBEDDED
 from cops.config import profile_named
 from cops.training.recipe import RECIPES, Recipe
-from pipeline.config import Device
-from pipeline.datasets import DATASETS
+from pipeline.config import DatasetName, Device
 from pipeline.decode import DecodeRules
 from pipeline.errors import InputError
 from pipeline.storage import open_root, refuse_credentials
 
 Metric = Literal["image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro", "loss"]
 LOSS: Metric = "loss"  # the one metric that needs no validation set; lower is better
-PLAIN = "plain"
 NO_CACHE = "none"
 
 
@@ -26,13 +24,13 @@ NO_CACHE = "none"
 class Data:
     """A labelled dataset: one of the paper's by name, or `plain` for one's own, and where it lies."""
 
-    name: str
+    name: DatasetName
     uri: str
 
     def check(self, flag: str) -> None:
         """Raises:  InputError: there is no such dataset, or the URI cannot be meant."""
-        if self.name not in (*DATASETS, PLAIN):
-            raise InputError(f"{flag}: unknown dataset {self.name!r}; there are {', '.join((*DATASETS, PLAIN))}")
+        if self.name not in get_args(DatasetName):
+            raise InputError(f"{flag}: unknown dataset {self.name!r}; there are {', '.join(get_args(DatasetName))}")
         if not self.uri.strip():
             raise InputError(f"{flag} {self.name}: expected where it lies, got an empty path; is a variable not set?")
         refuse_credentials(self.uri)

@@ -13,9 +13,8 @@ from typing import Any
 from cops.training.fit import Team
 from pipeline.datasets import Dataset, LabelledImage, read_dataset
 from pipeline.datasets.pixels import Example, Flawed, read_encoded
-from pipeline.datasets.plain import read_plain
 from pipeline.errors import InputError
-from pipeline.training.config import PLAIN, Data
+from pipeline.training.config import Data
 from pipeline.training.features import FeatureSource, Usable
 from pipeline.training.progress import Pace
 
@@ -55,7 +54,7 @@ class Survey:
 
 def open_dataset(data: Data) -> Dataset:
     """Raises:  InputError: it is laid out in another way; the first thing missing is named."""
-    return read_plain(data.uri) if data.name == PLAIN else read_dataset(data.name, data.uri)
+    return read_dataset(data.name, data.uri)
 
 
 def check_for_training(dataset: Dataset) -> None:

@@ -163,7 +163,7 @@ def test_clinicdb_in_both_forms_is_read_once(tmp_path):
 def test_counts_other_than_table_s1_are_told(tmp_path):
     """A part of a dataset is read, and the difference is said in plain words."""
     (remark,) = read_dataset("kvasir", make_tree(tmp_path, "images/1.jpg", "masks/1.jpg")).remarks
-    assert remark.startswith("Kvasir has 1 anomalous images instead of 1,000 (Table S1)")
+    assert remark.startswith("Kvasir has 1 instead of 1,000 anomalous images (Table S1)")
 
 
 def test_a_whole_dataset_has_no_remark(tmp_path):
@@ -230,8 +230,10 @@ def test_unknown_and_empty_datasets_are_refused(tmp_path):
     """A name that is none, and a folder with nothing in it."""
     with pytest.raises(InputError, match="unknown dataset 'imagenet'; there are mvtec-ad, visa"):
         read_dataset("imagenet", str(tmp_path))
-    with pytest.raises(InputError, match="found no file"):
+    with pytest.raises(InputError, match="found nothing there"):
         read_dataset("visa", str(tmp_path / "none"))
+    with pytest.raises(InputError, match="found a folder without files"):
+        read_dataset("visa", str(tmp_path))
 
 
 def test_any_fsspec_root():

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from pipeline.datasets import DATASETS
-from pipeline.paper import figures
+from pipeline.paper import METHODS, figures, printed_table
 
 
 def figure(dataset, category, method, metric):
@@ -62,3 +62,15 @@ def test_averages_are_near_the_means_of_their_rows():
         ]
         if average.category is None and rows:
             assert average.percent == pytest.approx(sum(rows) / len(rows), abs=0.53), average
+
+
+def test_the_overview_agrees_with_the_tables_of_categories():
+    """Table S2's accuracies are the averages of Tables S7 and S8, method by method; S3's best row is CoPS's."""
+    overview, backbones = printed_table("S2"), printed_table("S3")
+    assert tuple(row[0] for row in overview.rows) == METHODS
+    for row in overview.rows:
+        for metric, cell in zip(overview.header[1:5], row[1:5], strict=True):
+            assert float(cell) == figure("mvtec-ad", None, row[0], metric)
+    best = next(row for row in backbones.rows if row[:2] == ("ViT-L/14@336px", "518"))
+    assert best[2:] == overview.rows[-1][1:5]
+    assert len(backbones.rows) == 6 and overview.rows[-1][-1] == "168"

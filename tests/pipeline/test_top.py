@@ -12,7 +12,14 @@ from pipeline.model import ModelCard
 from pipeline.top import TopImage, contact_sheet, printable, top_table
 
 CARD = ModelCard(
-    name="tiny", model_id="m", precision="float32", image_size=56, sigma_px=4.0, trained=False, provenance={}
+    method="cops",
+    name="tiny",
+    model_id="m",
+    precision="float32",
+    image_size=56,
+    sigma_px=4.0,
+    trained=False,
+    provenance={},
 )
 
 
