@@ -1,0 +1,62 @@
+"""The whole making of the packaged model, cut to seconds: what it leaves, and its going on after a stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+import cops
+from cops.texts import encode_texts, words_of
+from cops.zero_shot import encode_states
+from pipeline.embedded import pretrain as pretraining
+from pipeline.embedded.feed import Phase
+from pipeline.embedded.make import Making, make_embedded
+from pipeline.embedded.pretrain import PretrainingRecipe, pretrain
+
+SHORT = PretrainingRecipe(phases=(Phase(steps=2, pairs=1, grid=4), Phase(steps=1, pairs=1, grid=6)), cool_down=1)
+
+
+@pytest.fixture(autouse=True)
+def _few_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretraining, "_STATISTICS", 3)
+
+
+def test_pretraining_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretraining, "_SAVE_EVERY", 1)
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+    whole = pretrain(SHORT, tmp_path / "whole", workers=0)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    report = pretraining._report
+    for _ in range(2):  # once in each phase
+        monkeypatch.setattr(pretraining, "_report", killed)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(SHORT, tmp_path / "stopped", workers=0)
+    monkeypatch.setattr(pretraining, "_report", report)
+    assert int(load_file(tmp_path / "stopped" / "pretraining.safetensors")["step"]) == 2
+    again = pretrain(SHORT, tmp_path / "stopped", workers=0)
+    assert all(tensor.equal(again.state_dict()[name]) for name, tensor in whole.state_dict().items())
+
+
+def test_the_making_leaves_a_small_complete_model(tmp_path: Path) -> None:
+    making = Making(pretraining=SHORT, auxiliary=3, validation=3, epochs=1)
+    told = make_embedded(making, tmp_path / "work", tmp_path / "model.safetensors", workers=0)
+    assert (tmp_path / "model.safetensors").stat().st_size < 25e6
+    model = cops.load(tmp_path / "model.safetensors")
+    assert model.trained and model.config.k == 1 and {"alpha", "beta"} <= set(told["constants"])
+    assert model.provenance["pretraining"]["phases"][1]["grid"] == 6 and model.provenance["auxiliary_dataset"]["hash"]
+    assert {"scratched", "hazelnut"} & set(words_of(model.config)) == {"scratched"}
+    encode_states(model)  # the baseline's prompts
+    with pytest.raises(cops.ConfigError, match="does not know 'hazelnut'"):
+        encode_texts(model, ["a photo of a hazelnut"])
+
+    before = (tmp_path / "work" / "pretraining.safetensors").stat().st_mtime_ns
+    again = make_embedded(making, tmp_path / "work", tmp_path / "again.safetensors", workers=0)
+    assert (tmp_path / "work" / "pretraining.safetensors").stat().st_mtime_ns == before
+    assert again == told
+    assert cops.load(tmp_path / "again.safetensors").model_id == model.model_id
