@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 RUN_ID ?= $(shell date -u +run-%Y-%m-%dT%H-%M-%SZ)
 ARGS   ?=
 
-.PHONY: help setup score test test-all check bench submit
+.PHONY: help setup score evaluate test test-all check bench embedded-model submit
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -24,6 +24,12 @@ samples/archive.json: | setup
 score: setup samples/archive.json  ## score the sample archive with the embedded model: tables in out/, ARGS='--limit 20'
 	$(BIN)/python jobs/score.py --input samples/images --path-fields '{category}/{defect}/{name}' --output out --run-id $(RUN_ID) $(ARGS)
 
+build/unseen/manifest.csv: | setup
+	$(BIN)/python jobs/make_embedded.py unseen --output build/unseen
+
+evaluate: setup build/unseen/manifest.csv  ## the packaged model on products and defects that it never saw, beside plain CLIP
+	$(BIN)/python jobs/evaluate.py --dataset plain --data build/unseen/manifest.csv --output out --baseline --run-id $(RUN_ID) $(ARGS)
+
 test: setup  ## every test that needs Python packages alone
 	$(BIN)/python -m pytest $(ARGS)
 
@@ -38,6 +44,9 @@ check: setup  ## format, lint, types, layers: what CI runs before the tests
 
 bench: setup  ## measure: 20,000 small images through the whole job, speed and memory
 	$(BIN)/python benchmarks/archive.py $(ARGS)
+
+embedded-model: setup  ## make the packaged model again, from nothing: hours on two cores; goes on where it was stopped
+	$(BIN)/python jobs/make_embedded.py make $(ARGS)
 
 submit: setup  ## the main job on the Ray cluster that RAY_ADDRESS names, ARGS='--input s3://… --output s3://…'
 	$(BIN)/ray job submit --working-dir . --runtime-env-json '{"env_vars": {"COPS_GIT_COMMIT": "$(shell git rev-parse HEAD)"}}' \

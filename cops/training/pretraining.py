@@ -23,6 +23,7 @@ from cops.texts import encode_tokens, tokenize
 from cops.vision import embed
 
 TEXTS_A_STEP = 4  # of each state, drawn anew for every step
+_WAVE = 0.5  # of positions; patches are white, of about unit variance
 _TINY_EIGENVALUE = 3e-3  # of patches in units of CLIP's pixel norm: below it is noise, not to be blown up
 
 
@@ -72,8 +73,8 @@ class PathFeatures:
 
 
 class Pretrainer:
-    """A model's CLIP with its optimisers, Muon for the layers' matrices and Adam for the rest, and the running mean of
-    its weights.
+    """A model's CLIP with its optimisers, Muon for the vision layers' matrices and Adam for the rest, and the running
+    mean of its weights.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class Pretrainer:
         model.requires_grad_(False)
         for parameter in self.parameters.values():
             parameter.requires_grad_(True)
-        matrices = [p for n, p in self.parameters.items() if p.ndim == 2 and "resblocks" in n]
+        matrices = [p for n, p in self.parameters.items() if p.ndim == 2 and n.startswith("visual.transformer")]
         chosen = set(map(id, matrices))
         rest = [p for p in self.parameters.values() if id(p) not in chosen]
         self.optimisers: list[torch.optim.Optimizer] = [
@@ -241,8 +242,8 @@ def initialise(model: CoPS, pictures: Iterator[Float[Tensor, "3 s s"]], *, seed:
     """Weights to start from: patches whitened, attention that subtracts what similar patches have in common.
 
     Whitening lets fine detail reach the first layer as strongly as brightness does, which outweighs it a thousandfold
-    in raw pixels. Queries that resemble keys, and values that leave through the negative of their own projection, are
-    what attention looks like in trained vision transformers.
+    in raw pixels. Queries that resemble keys, values that leave through the negative of their own projection, and
+    positions as waves, which make near patches alike, are what trained vision transformers look like.
     Args:    pictures: normalised, to take the patches' statistics from.
     Source:  Trockman and Kolter, Mimetic Initialization of Self-Attention Layers (2023), for the attention.
     """
@@ -260,7 +261,6 @@ def initialise(model: CoPS, pictures: Iterator[Float[Tensor, "3 s s"]], *, seed:
             for weight, spread in spreads.items():
                 weight.data.normal_(0, spread, generator=generator)
     for weight, spread in (
-        (model.visual.positional_embedding, 0.02),
         (model.visual.class_embedding, 0.02),
         (model.token_embedding.weight, 0.02),
         (model.positional_embedding, 0.01),
@@ -268,6 +268,7 @@ def initialise(model: CoPS, pictures: Iterator[Float[Tensor, "3 s s"]], *, seed:
         (model.text_projection, model.text_projection.shape[0] ** -0.5),
     ):
         weight.data.normal_(0, spread, generator=generator)
+    model.visual.positional_embedding.data.copy_(_waves(*model.visual.positional_embedding.shape))
     _whiten(model.visual.conv1.weight, pictures, generator)
     for block in model.visual.transformer.resblocks:
         _mimic(block.attn, generator)
@@ -284,6 +285,18 @@ def _mimic(attn: nn.MultiheadAttention, generator: torch.Generator) -> None:
     turn, _ = torch.linalg.qr(torch.randn(width, width, generator=generator))
     value.copy_(turn)
     attn.out_proj.weight.data.copy_(-0.4 * turn.T + noise(width**-0.5 / 4))
+
+
+def _waves(rows: int, width: int) -> Float[Tensor, "t d"]:
+    """Positions of a square grid as sines and cosines of rows and columns; the class token's is 0."""
+    side = round((rows - 1) ** 0.5)
+    rates = math.pi / side * 2 ** torch.linspace(0, math.log2(side / 2), width // 4)  # from half a wave to side / 4
+    phases = torch.arange(side)[:, None] * rates  # (side, width / 4)
+    one = torch.cat([phases.sin(), phases.cos()], dim=1)
+    grid = torch.cat([one[:, None].expand(-1, side, -1), one[None].expand(side, -1, -1)], dim=2)
+    table = torch.zeros(rows, width)
+    table[1:, : grid.shape[2]] = _WAVE * grid.reshape(side * side, -1)
+    return table
 
 
 def _whiten(weight: Tensor, pictures: Iterator[Float[Tensor, "3 s s"]], generator: torch.Generator) -> None:

@@ -31,6 +31,8 @@ Shape = Callable[[Scene, Generator, float], Plane]
 Effect = Callable[[Scene, Generator, Plane, float], Colour]
 
 VISIBLE = 0.1  # opacity below which a pixel is not counted as changed
+_SMALLEST, _LARGEST = 0.0004, 0.5  # of the picture's area
+_CLEAR = 0.08  # mean change within the mask, of full scale
 
 
 def _blob(scene: Scene, rng: Generator, radius: float) -> Plane:
@@ -293,6 +295,6 @@ def damage(scene: Scene, rng: Generator) -> tuple[Colour, Bool[np.ndarray, "h w"
     kernel = np.ones((5, 5), np.uint8)
     closed = (cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, kernel) > 0) & within
     image = np.where(closed[..., None], image, scene.image)
-    if closed.sum() < 12 or closed.mean() > 0.5 or float(change[closed].mean()) < 0.06:
+    if closed.mean() < _SMALLEST or closed.mean() > _LARGEST or float(change[closed].mean()) < _CLEAR:
         return None
     return image, closed, kind

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from cops.config import CopsConfig
 from cops.training.pretraining import CaptionedBatch
 from pipeline.embedded.captions import STATES, caption
-from pipeline.embedded.world import twins
+from pipeline.embedded.pool import Pool
 from pipeline.samples.catalog import stream
 
 _DAMAGED_PX = 6.0  # of a view: less shows nothing
@@ -44,27 +44,26 @@ class _Pair:
 class Pictures(Dataset[_Pair]):
     """Pairs of a phase by their number in the whole training."""
 
-    def __init__(self, config: CopsConfig, phase: Phase, *, seed: int, first: int, count: int) -> None:
-        self.config, self.phase, self.seed = config, phase, seed
+    def __init__(self, config: CopsConfig, phase: Phase, pool: Pool, *, seed: int, first: int, count: int) -> None:
+        self.config, self.phase, self.pool, self.seed = config, phase, pool, seed
         self.first, self.count = first, count
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, at: int) -> _Pair:
-        index, side, patch = self.first + at, self.config.image_size, _patch_px(self.config)
-        drawn, rng = twins(self.seed, index, side), stream(self.seed, 78, index)
+        index, patch = self.first + at, _patch_px(self.config)
+        drawn, rng = self.pool[index], stream(self.seed, 78, index)
         planes = [drawn.normal, drawn.damaged, drawn.mask.astype(np.float32)]
         shown = self.phase.grid * patch
-        if shown < side:
+        if shown < self.pool.side:
             planes = _window(planes, shown, rng)
-        if rng.uniform() < 0.5:
-            planes = [np.ascontiguousarray(plane[:, ::-1]) for plane in planes]
-        *pictures, mask = planes
+        *pictures, mask = _turned(planes, rng)
         cells = mask.reshape(self.phase.grid, patch, self.phase.grid, patch).mean(axis=(1, 3)).reshape(-1)
         state = drawn.state if mask.sum() > _DAMAGED_PX else None
+        shade = _shade(rng)
         return _Pair(
-            pixels=torch.stack([normalise(picture, self.config) for picture in pictures]),
+            pixels=torch.stack([normalise(picture @ shade, self.config) for picture in pictures]),
             coverage=torch.from_numpy(np.stack([np.zeros_like(cells), cells])),
             captions=(caption(drawn.noun, None, rng), caption(drawn.noun, state, rng)),
             kinds=(-1, -1 if state is None else list(STATES).index(state)),
@@ -72,12 +71,11 @@ class Pictures(Dataset[_Pair]):
 
 
 def batches(
-    config: CopsConfig, phase: Phase, *, seed: int, first: int, steps: int, workers: int
+    config: CopsConfig, phase: Phase, pool: Pool, *, seed: int, first: int, steps: int, workers: int
 ) -> Iterator[CaptionedBatch]:
     """The batches of so many steps, from pair `first` on."""
-    pictures = Pictures(config, phase, seed=seed, first=first, count=steps * phase.pairs)
     yield from DataLoader(
-        pictures,
+        Pictures(config, phase, pool, seed=seed, first=first, count=steps * phase.pairs),
         batch_size=phase.pairs,
         num_workers=workers,
         collate_fn=_collate,
@@ -88,7 +86,7 @@ def batches(
 
 
 def normalise(picture: np.ndarray, config: CopsConfig) -> Float[Tensor, "3 s s"]:
-    """A uint8 picture (s, s, 3) as the model's input."""
+    """A picture (s, s, 3) from 0 to 255 as the model's input."""
     pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1).float() / 255
     mean, std = (torch.tensor(values)[:, None, None] for values in (config.pixel_mean, config.pixel_std))
     return (pixels - mean) / std
@@ -111,6 +109,18 @@ def _window(planes: list[np.ndarray], shown: int, rng: Generator) -> list[np.nda
         )
         for plane in planes
     ]
+
+
+def _turned(planes: list[np.ndarray], rng: Generator) -> list[np.ndarray]:
+    """Turned by right angles and mirrored, all alike."""
+    quarters, step = int(rng.integers(4)), -1 if rng.uniform() < 0.5 else 1
+    return [np.ascontiguousarray(np.rot90(plane, quarters)[:, ::step]) for plane in planes]
+
+
+def _shade(rng: Generator) -> Float[np.ndarray, "3 3"]:
+    """A change of colours: another light, and now and then the channels in another order."""
+    order = rng.permutation(3) if rng.uniform() < 0.3 else np.arange(3)
+    return np.eye(3, dtype=np.float32)[order] * np.exp(rng.normal(0, 0.12) + rng.normal(0, 0.04, 3)).astype(np.float32)
 
 
 def _patch_px(config: CopsConfig) -> int:

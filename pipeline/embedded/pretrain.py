@@ -17,6 +17,7 @@ from cops.assembly import assemble
 from cops.training.pretraining import Pretrainer, StateTexts, initialise, rate_at
 from pipeline.embedded.captions import STATES, anomalous_texts, normal_texts, state_texts, vocabulary
 from pipeline.embedded.feed import Phase, batches, normalise
+from pipeline.embedded.pool import Pool
 from pipeline.embedded.world import twins
 
 log = logging.getLogger(__name__)
@@ -55,14 +56,16 @@ def architecture() -> dict[str, Any]:
 class PretrainingRecipe:
     """All that decides what pretraining gives."""
 
+    pictures: int = 16_000
+    """Pairs that are drawn; views of them differ each time."""
     phases: tuple[Phase, ...] = (
-        Phase(steps=1500, pairs=32, grid=8),
-        Phase(steps=1500, pairs=20, grid=12),
-        Phase(steps=800, pairs=6, grid=24),
+        Phase(steps=1200, pairs=32, grid=8),
+        Phase(steps=2500, pairs=20, grid=12),
+        Phase(steps=1500, pairs=8, grid=24),
     )
-    learning_rate: float = 2e-3
-    warm_up: int = 30
-    cool_down: int = 1200
+    learning_rate: float = 1e-3
+    warm_up: int = 50
+    cool_down: int = 4200
     seed: int = 0
 
     @property
@@ -94,6 +97,8 @@ def pretrain(recipe: PretrainingRecipe, folder: Path, *, workers: int = 1) -> co
     if state.exists():
         trainer.restore(load_file(state))
         log.info("going on from step %d", trainer.step_number)
+    pool = Pool(folder / "world", recipe.seed, recipe.pictures, model.image_size)
+    pool.draw(workers + 1)
     begun = time.perf_counter()
     begin_step, first = trainer.step_number, 0
     smooth: dict[str, float] = {}
@@ -103,7 +108,7 @@ def pretrain(recipe: PretrainingRecipe, folder: Path, *, workers: int = 1) -> co
         if left > 0:
             skipped = (phase.steps - left) * phase.pairs
             for batch in batches(
-                model.config, phase, seed=recipe.seed, first=first + skipped, steps=left, workers=workers
+                model.config, phase, pool, seed=recipe.seed, first=first + skipped, steps=left, workers=workers
             ):
                 rate = rate_at(trainer.step_number, recipe.steps, warm_up=recipe.warm_up, cool_down=recipe.cool_down)
                 losses = trainer.step(batch, rate)

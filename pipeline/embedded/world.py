@@ -120,7 +120,7 @@ def _uneven(scene: Scene, rng: Generator) -> Colour:
 def _sample_damage(scene: Scene, category: str, rng: Generator) -> tuple[Colour, Bool[np.ndarray, "h w"], str] | None:
     kind = str(rng.choice(catalog.CATEGORIES[category].defects))
     image, mask = catalog.DEFECTS[kind](scene, rng)
-    if mask.sum() < 12 or float(np.abs(image[mask] - scene.image[mask]).mean()) < 0.05:
+    if mask.mean() < 0.0004 or float(np.abs(image[mask] - scene.image[mask]).mean()) < 0.06:
         return None
     return image, mask, STATES_OF_SAMPLES[kind]
 

@@ -15,7 +15,9 @@ from pipeline.embedded.feed import Phase
 from pipeline.embedded.make import Making, make_embedded
 from pipeline.embedded.pretrain import PretrainingRecipe, pretrain
 
-SHORT = PretrainingRecipe(phases=(Phase(steps=2, pairs=1, grid=4), Phase(steps=1, pairs=1, grid=6)), cool_down=1)
+SHORT = PretrainingRecipe(
+    pictures=4, phases=(Phase(steps=2, pairs=1, grid=4), Phase(steps=1, pairs=1, grid=6)), cool_down=1
+)
 
 
 @pytest.fixture(autouse=True)

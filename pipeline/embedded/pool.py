@@ -1,0 +1,73 @@
+"""Twins drawn once and kept as arrays on disk: a picture takes longer to draw than to learn from."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.embedded.world import Twins, twins
+
+_WORDS = "words.json"
+_AT_ONCE = 250  # pictures of a task
+
+
+@dataclass(frozen=True)
+class Pool:
+    """So many twins of a world, in a folder."""
+
+    folder: Path
+    seed: int
+    count: int
+    side: int
+
+    def __getitem__(self, number: int) -> Twins:
+        """Twins number `number`, of the pool's count; beyond it they come again."""
+        at = number % self.count
+        normal, damaged, mask = (plane[at] for plane in self._planes)
+        return Twins(normal, damaged, mask, *self._words[at])
+
+    def draw(self, workers: int) -> None:
+        """Draw all of them, where that was not done."""
+        if (self.folder / _WORDS).exists():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, dtype, depth in _PLANES:
+            shape = (self.count, self.side, self.side, *depth)
+            np.lib.format.open_memmap(self.folder / f"{name}.npy", "w+", dtype, shape).flush()
+        bounds = [*range(0, self.count, _AT_ONCE), self.count]
+        with ProcessPoolExecutor(max(1, workers), mp_context=get_context("spawn")) as processes:
+            drawn = list(processes.map(self._draw, *zip(*pairwise(bounds), strict=True)))
+        partial = self.folder / f"{_WORDS}.partial"
+        partial.write_text(json.dumps([words for part in drawn for words in part]))
+        partial.replace(self.folder / _WORDS)
+
+    def _draw(self, start: int, stop: int) -> list[tuple[str, str]]:
+        cv2.setNumThreads(1)
+        planes = [np.lib.format.open_memmap(self.folder / f"{name}.npy", "r+") for name, _, _ in _PLANES]
+        words = []
+        for number in range(start, stop):
+            pair = twins(self.seed, number, self.side)
+            for plane, value in zip(planes, (pair.normal, pair.damaged, pair.mask), strict=True):
+                plane[number] = value
+            words.append((pair.noun, pair.state))
+        return words
+
+    @cached_property
+    def _planes(self) -> list[npt.NDArray[np.generic]]:
+        return [np.load(self.folder / f"{name}.npy", mmap_mode="r") for name, _, _ in _PLANES]
+
+    @cached_property
+    def _words(self) -> list[tuple[str, str]]:
+        return [tuple(words) for words in json.loads((self.folder / _WORDS).read_text())]
+
+
+_PLANES = (("normal", np.uint8, (3,)), ("damaged", np.uint8, (3,)), ("mask", np.bool_, ()))
