@@ -31,10 +31,10 @@ evaluate: setup build/unseen/manifest.csv  ## the packaged model on products and
 	$(BIN)/python jobs/evaluate.py --dataset plain --data build/unseen/manifest.csv --output out --baseline --run-id $(RUN_ID) $(ARGS)
 
 test: setup  ## every test that needs Python packages alone
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(ARGS)
 
 test-all: setup  ## and those that need Debian packages: ceph-mon ceph-osd radosgw ceph-common
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not gpu and not slow' $(ARGS)
+	$(BIN)/python -m pytest -m 'not gpu and not slow' $(ARGS)
 
 check: setup  ## format, lint, types, layers: what CI runs before the tests
 	$(BIN)/ruff format --check .

@@ -105,7 +105,7 @@ def content(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
 
 
 def assert_same_tensors(left: Path, right: Path) -> None:
-    """Bit for bit, on one OpenMP thread (see Makefile): more of them add up in another order each time."""
+    """Bit for bit."""
     one, other = content(left)[1], content(right)[1]
     assert one.keys() == other.keys()
     for name, tensor in one.items():

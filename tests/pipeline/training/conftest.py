@@ -18,9 +18,9 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("model") / "small.safetensors")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Threads that wait for one another are slower than one, on models this small."""
+    """For fixtures of every scope: results are equal to the bit for one number of threads, not across two."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
