@@ -8,7 +8,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import partial
-from typing import cast
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from cops.checkpoint import UNUSED, Checkpoint, weights_digest
 from cops.images import Images
 from cops.model import CoPS, Prediction, Scores
 from cops.published import LEARNED
-from cops.texts import encode_tokens, tokenize
+from cops.texts import encode_texts, tokenize
 from cops.vision import both_paths
 
 # Common words alone, so that a model with a small vocabulary of its own can know them all.
@@ -93,12 +92,8 @@ def encode_states(model: CoPS) -> Float[Tensor, "1 2 c"]:
 
     Raises:  ConfigError: as `tokenize`.
     """
-    length = len(cast(Tensor, model.positional_embedding))
-    means = []
-    for phrases in (NORMAL, ANOMALOUS):
-        tokens = tokenize(prompts(phrases), model.config, length=length).to(model.device)
-        with torch.inference_mode():
-            means.append(encode_tokens(model, tokens).mean(dim=0))
+    with torch.inference_mode():
+        means = [encode_texts(model, prompts(phrases)).mean(dim=0) for phrases in (NORMAL, ANOMALOUS)]
     return functional.normalize(torch.stack(means), dim=-1)[None]
 
 

@@ -15,6 +15,7 @@ from cops.errors import CopsError
 from jobs.exits import DONE, INTERRUPTED, TOO_MANY_BAD, fail
 from jobs.logs import log_to_stderr
 from pipeline.config import DatasetName, Device, Precision, new_run_id
+from pipeline.decode import DecodeRules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +60,17 @@ class Options:
     precision: Precision = "auto"
     """Of the model's large products; auto is float32."""
 
+    max_error_fraction: float = 0.01
+    """More images in quarantine than this share ends with exit code 3, every table written all the same."""
+
     limit: int | None = None
     """Only N images, taken from each category's normal and anomalous ones in turn."""
+
+    bit_depth_range: str | None = None
+    """LO:HI, what is black and white in 16-bit and float images. Default: the full range of the bit depth."""
+
+    alpha_background: str = "#ffffff"
+    """The colour behind transparent pixels."""
 
 
 def main(options: Options) -> int:
@@ -79,8 +89,9 @@ def _evaluate(options: Options, run_id: str) -> int:
     from pipeline.evaluation import output  # noqa: PLC0415 -- Ray and torch take seconds: after the options are known
     from pipeline.evaluation.evaluate import EvaluateConfig  # noqa: PLC0415
 
-    given = {name: value for name, value in vars(options).items() if name != "run_id"}
-    report = output.evaluate_and_report(EvaluateConfig(**given, run_id=run_id))
+    given = vars(options) | {"run_id": run_id}
+    rules = DecodeRules(**{name: given.pop(name) for name in ("bit_depth_range", "alpha_background")})
+    report = output.evaluate_and_report(EvaluateConfig(**given, decode=rules))
     print(report.text)
     return TOO_MANY_BAD if report.too_many_bad else DONE
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import tyro
 from cops.checkpoint import EMBEDDED_PATH
 from cops.errors import CopsError
 from jobs.exits import DONE, INTERRUPTED, fail
+from jobs.logs import log_to_stderr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Make:
     """Draw the pictures, train a small CLIP on them, and CoPS on that. Hours on two cores; the same command goes on."""
 
     folder: Path = Path("build/embedded")
-    """What is drawn and trained on the way; 2 GB."""
+    """What is drawn and trained on the way; 20 GB."""
 
     output: Path = EMBEDDED_PATH
     """The model's file. Default: the one in the package."""
@@ -58,7 +58,7 @@ Command = Annotated[Make, tyro.conf.subcommand("make")] | Annotated[Unseen, tyro
 
 
 def main(command: Make | Unseen) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    log_to_stderr()
     try:
         return make(command) if isinstance(command, Make) else write_unseen(command)
     except CopsError as error:
@@ -83,7 +83,8 @@ def write_unseen(command: Unseen) -> int:
 
     draw = labelled.unseen_products if command.products_only else labelled.unseen_pictures
     pictures = draw(command.seed, normal=command.normal, of_a_kind=command.of_a_kind, side=command.size)
-    print(labelled.write_set(command.output, pictures))
+    recipe = {name: value for name, value in vars(command).items() if name != "output"}
+    print(labelled.write_set(command.output, pictures, recipe))
     return DONE
 
 

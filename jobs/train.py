@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import tyro
 
 from cops.errors import CopsError
 from jobs.exits import DONE, INTERRUPTED, TOO_MANY_BAD, fail
+from jobs.logs import log_to_stderr
 from pipeline.config import DatasetName, Device
 from pipeline.decode import DecodeRules
 from pipeline.errors import InputError
@@ -146,9 +146,7 @@ class Options:
 
 
 def main(options: Options) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    for name in ("aiobotocore", "botocore", "s3fs", "fsspec", "torch", "matplotlib"):  # some tell of credentials
-        logging.getLogger(name).setLevel(logging.WARNING)
+    log_to_stderr()
     try:
         return run(options.config())
     except CopsError as error:

@@ -6,7 +6,7 @@ shards add up. I- are metrics of images, P- of pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -166,10 +166,50 @@ class PixelCounts:
         if reason := self.ranking().undefined:
             return Metric(None, reason)
         curve = self.pro()
-        inside = curve.x < limit
-        x = np.append(curve.x[inside], limit)
-        y = np.append(curve.y[inside], np.interp(limit, curve.x, curve.y))
+        at = int(np.searchsorted(curve.x, limit))  # the first point that is not below the limit
+        x = np.append(curve.x[:at], limit)
+        y = np.append(curve.y[:at], np.interp(limit, curve.x[at - 1 : at + 1], curve.y[at - 1 : at + 1]))
         return Metric(float(np.trapezoid(y, x) / limit))
+
+
+_OF_RANKING: Mapping[str, Callable[[Ranking], Metric]] = {
+    "AUROC": Ranking.auroc,
+    "AP": Ranking.average_precision,
+    "F1-max": Ranking.f1_max,
+}
+AUPRO = "AUPRO@0.3"
+METRICS = (*(f"I-{name}" for name in _OF_RANKING), *(f"P-{name}" for name in _OF_RANKING), AUPRO)
+NO_MASK = "no anomalous image has a mask"
+
+
+def category_metrics(images: Ranking, pixels: PixelCounts | None, *, no_pixels: str = NO_MASK) -> dict[str, Metric]:
+    """The seven metrics of a category, in the order of `METRICS`; where one is undefined, None and the reason.
+
+    Args:    pixels: None where none were counted.   no_pixels: the reason of the pixel metrics then.
+    """
+    metrics = {f"I-{name}": of(images) for name, of in _OF_RANKING.items()}
+    if pixels is None:
+        return metrics | {name: Metric(None, no_pixels) for name in METRICS if name not in metrics}
+    ranking = pixels.ranking()
+    return metrics | {f"P-{name}": of(ranking) for name, of in _OF_RANKING.items()} | {AUPRO: pixels.aupro()}
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The unweighted mean over the categories that have the metric."""
+
+    metric: Metric
+    categories: int
+
+
+def mean(categories: Iterable[Metric]) -> Mean:
+    """Of the categories that have the metric; where none has, None with their reasons."""
+    found = list(categories)
+    values = [one.value for one in found if one.value is not None]
+    if values:
+        return Mean(Metric(float(np.mean(values))), len(values))
+    reasons = dict.fromkeys(one.reason for one in found if one.reason)
+    return Mean(Metric(None, "; ".join(reasons) or "no image"), 0)
 
 
 def _order(values: npt.NDArray[np.floating]) -> npt.NDArray[np.uint16]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,6 +23,7 @@ from cops.texts import encode_tokens, tokenize
 from cops.vision import embed
 
 TEXTS_A_STEP = 4  # of each state, drawn anew for every step
+STRONGEST = 4  # patches
 _WAVE = 0.5  # of positions; patches are white, of about unit variance
 _TINY_EIGENVALUE = 3e-3  # of patches in units of CLIP's pixel norm: below it is noise, not to be blown up
 
@@ -60,6 +61,8 @@ class PretrainingWeights:
     deep: float = 0.5
     """Of the patches' losses on the ordinary path, whose values the dense path gathers."""
     kinds: float = 0.3
+    peak: float = 0.0
+    """Of what a picture's strongest patches say of the whole."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +87,9 @@ class Pretrainer:
         *,
         learning_rate: float,
         seed: int,
-        weights: PretrainingWeights | None = None,
     ) -> None:
         self.model, self.texts, self.seed = model, texts, seed
-        self.weights = weights or PretrainingWeights()
+        self.weights = PretrainingWeights()
         self.learning_rate = learning_rate
         self.step_number = 0
         self.parameters = {n: p for n, p in model.named_parameters() if not n.startswith(LEARNED)}
@@ -110,8 +112,8 @@ class Pretrainer:
         """
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step_number)
         found = self.losses(batch, generator)
-        names = vars(self.weights)
-        total = torch.stack([names[_WEIGHT_OF[name]] * value for name, value in found.items()]).sum()
+        weights = vars(self.weights)
+        total = torch.stack([weights[name] * value for name, value in found.items()]).sum()
         total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
         for optimiser in self.optimisers:
@@ -145,7 +147,8 @@ class Pretrainer:
             functional.normalize(part.float(), dim=-1) for part in (seen.image, seen.patches, seen.ordinary)
         )
         target = (5 * batch.coverage).clamp(max=1)  # a fifth of a patch is enough to call it damaged
-        of_patches = patch_losses(patches @ state.T / tau, target)
+        logits = patches @ state.T / tau
+        of_patches = patch_losses(logits, target)
         of_ordinary = patch_losses(ordinary @ state.T / tau, target)
         damaged = batch.coverage > 0.3
         kind = batch.kinds[:, None].expand_as(damaged)
@@ -158,6 +161,7 @@ class Pretrainer:
             "overlap": of_patches[1],
             "deep": self.weights.patches * of_ordinary[0] + self.weights.overlap * of_ordinary[1],
             "kinds": kinds_loss / named.sum().clamp(min=1),
+            "peak": peak_loss(logits, batch.kinds >= 0),
         }
 
     def state(self) -> dict[str, Tensor]:
@@ -194,9 +198,6 @@ class Pretrainer:
         return {name: tensor.clone() for name, tensor in self.averages.items()}
 
 
-_WEIGHT_OF = {name: name for name in ("contrastive", "image", "patches", "overlap", "deep", "kinds")}
-
-
 def encode_two_paths(visual: nn.Module, pixels: Float[Tensor, "b 3 s s"]) -> PathFeatures:
     """As `cops.vision.encode_images`, with the ordinary path's patches, and attention written out.
 
@@ -223,6 +224,13 @@ def patch_losses(logits: Float[Tensor, "b n 2"], target: Float[Tensor, "b n"]) -
     common = (probability * target).sum(dim=1)
     dice = 1 - (2 * common + 1) / (probability.sum(dim=1) + target.sum(dim=1) + 1)
     return (weight * entropy).mean(), dice.mean()
+
+
+def peak_loss(logits: Float[Tensor, "b n 2"], damaged: Bool[Tensor, " b"]) -> Tensor:
+    """Cross-entropy of each picture's strongest patches: one false alarm spoils a normal picture's score."""
+    margin = logits[..., 1] - logits[..., 0]
+    strongest = margin.topk(STRONGEST, dim=1).values.mean(dim=1)
+    return functional.binary_cross_entropy_with_logits(strongest, damaged.float())
 
 
 def contrastive_loss(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
 
@@ -26,6 +26,12 @@ class LabelledImage:
     category: str
     kind: str
     """`good`, or the kind of defect; `anomaly` where a dataset tells none apart."""
+    image_path: str = field(default="", repr=False)
+    """What the image is read by, where that may not be its URI: a signed address, whose signature no table holds."""
+    mask_path: str = field(default="", repr=False)
+    """Likewise of the mask."""
+    unique: str = field(default="", repr=False)
+    """Tells apart two images of one URI, as in a `PlanItem`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +47,6 @@ class Dataset:
     def categories(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(image.category for image in self.images))
 
-    @property
-    def has_masks(self) -> bool:
-        return any(image.mask_uri for image in self.images)
-
     def count(self, label: int) -> int:
         return sum(image.label == label for image in self.images)
 
@@ -55,6 +57,8 @@ class Tree:
 
     root: Root
     files: tuple[str, ...]
+    remarks: list[str] = field(default_factory=list)
+    """What its reader left out."""
 
     @classmethod
     def at(cls, uri: str) -> Tree:
@@ -79,6 +83,11 @@ class Tree:
                 children[above][part + ("/" if depth < len(parts) - 1 else "")] = None
         return children
 
+    @cached_property
+    def _paths(self) -> frozenset[str]:
+        """Of files and folders."""
+        return frozenset(self.files) | self._children.keys()
+
     def folders(self, folder: str = "") -> list[str]:
         """Names of the folders in a folder."""
         return [name.rstrip("/") for name in self._children.get(folder, {}) if name.endswith("/")]
@@ -89,7 +98,7 @@ class Tree:
         return [join(folder, name) for name in names if not name.endswith("/") and is_image(name)]
 
     def has(self, path: str) -> bool:
-        return path in self._children or path in self.files
+        return path in self._paths
 
     def uri(self, path: str) -> str:
         return self.root.uri(self.root.join(path))
@@ -134,11 +143,19 @@ def count_by_label(images: Iterable[LabelledImage]) -> Counter[int]:
     return Counter(image.label for image in images)
 
 
-def mask_remarks(images: Sequence[LabelledImage]) -> Iterator[str]:
-    """What is odd about a dataset's masks, by their names alone."""
-    if not any(image.mask_uri for image in images):
-        return
-    if lacking := sum(image.label == 1 and image.mask_uri is None for image in images):
-        yield f"{lacking:,} anomalous images have no mask: no pixel metric counts them, no training step uses them"
+def mask_remarks(images: Sequence[LabelledImage], *, has_masks: bool) -> Iterator[str]:
+    """What is odd about a dataset's masks, by their names alone.
+
+    Args:    has_masks: whether it comes with masks, so that every anomalous image should have one.
+    """
+    lacking = [image for image in images if image.label == 1 and image.mask_uri is None]
+    if has_masks and lacking:
+        yield (
+            f"{len(lacking):,} anomalous images have no mask; the first: {lacking[0].image_uri}. No pixel metric "
+            "counts them, no training step uses them"
+        )
     if surplus := sum(image.label == 0 and image.mask_uri is not None for image in images):
-        yield f"{surplus:,} normal images have a mask, which is not used"
+        yield (
+            f"{surplus:,} normal images have a mask; where it marks something, the image is left out of training and "
+            "of pixel metrics"
+        )

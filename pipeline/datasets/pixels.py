@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,24 +71,18 @@ class Encoded:
         return content.hexdigest()
 
 
-def read_examples(items: Sequence[LabelledImage], rules: DecodeRules, side: int) -> list[Example | Flawed]:
-    """The images with their masks at the model's side. A normal image's mask is read only to see that it is empty.
+def read_encoded(items: Sequence[LabelledImage], rules: DecodeRules) -> list[Encoded]:
+    """The files of images and masks. A normal image's mask is read only to see that it is empty.
 
     Raises:  StoreError: the store does not answer, or refuses our credentials.
     """
-    return [decode_example(encoded, rules, side) for encoded in read_encoded(items, rules)]
-
-
-def read_encoded(items: Sequence[LabelledImage], rules: DecodeRules) -> list[Encoded]:
-    """The files of images and masks.
-
-    Raises:  StoreError: as `read_examples`.
-    """
-    images = fetch([Request("file", item.image_uri) for item in items], max_bytes=rules.max_bytes)
-    with_mask = [item for item in items if item.mask_uri]
-    masks = fetch([Request("file", item.mask_uri or "") for item in with_mask], max_bytes=rules.max_bytes)
-    of_uri = {item.image_uri: found for item, found in zip(with_mask, masks, strict=True)}
-    return [Encoded(item, image, of_uri.get(item.image_uri)) for item, image in zip(items, images, strict=True)]
+    of_images = [Request("file", item.image_path or item.image_uri) for item in items]
+    of_masks = [Request("file", item.mask_path or item.mask_uri) for item in items if item.mask_uri]
+    images = fetch(of_images, max_bytes=rules.max_bytes)
+    masks = iter(fetch(of_masks, max_bytes=rules.max_bytes))
+    return [
+        Encoded(item, image, next(masks) if item.mask_uri else None) for item, image in zip(items, images, strict=True)
+    ]
 
 
 def decode_example(encoded: Encoded, rules: DecodeRules, side: int) -> Example | Flawed:
@@ -107,11 +102,12 @@ def binary_mask(data: bytes, rules: DecodeRules) -> npt.NDArray[np.bool_]:
     """An encoded mask as (height, width) booleans.
 
     What is not black is anomalous, whatever its grey (VisA's numbers are kinds of defects, nearly black). In JPEG,
-    which smears edges into all greys, it is what is brighter than half (Kvasir).
+    which smears edges into all greys, it is what is brighter than half (Kvasir). What is transparent is black, and of
+    more than 8 bits every number from 1 on is white, whatever the rules say of images.
 
     Raises:  ImageRejected: it cannot be decoded.
     """
-    decoded = decode_image(data, rules)
+    decoded = decode_image(data, dataclasses.replace(rules, alpha_background="#000000", bit_depth_range="0:1"))
     red, green, blue = decoded.rgb.split()
     brightest = np.asarray(ImageChops.lighter(ImageChops.lighter(red, green), blue))  # a tenth of NumPy's time
     marked: npt.NDArray[np.bool_] = brightest > (_HALF if decoded.format == "JPEG" else 0)
@@ -138,7 +134,13 @@ def mask_at_side(
         whole = binary_mask(_bytes(mask), rules)
     except ImageRejected as exc:
         return Flawed(item, "unreadable_mask", str(exc))
-    return _flaw(item, size, whole) or resize_mask(whole, side)
+    if flaw := _flaw(item, size, whole):
+        return flaw
+    resized = resize_mask(whole, side)
+    if item.label == 1 and not resized.any():
+        told = f"what the mask marks is too small to be seen at {side}×{side} pixels"
+        return Flawed(item, "mask_lost_in_resizing", told)
+    return resized
 
 
 def _bytes(found: Fetched) -> bytes:

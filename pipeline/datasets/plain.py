@@ -8,8 +8,9 @@ from pathlib import PurePosixPath
 from pipeline.datasets.items import Dataset, LabelledImage, MaskFolder, Tree, join, mask_remarks
 from pipeline.datasets.layouts import ANOMALY, GOOD, CategoryFolders
 from pipeline.errors import InputError
-from pipeline.sources.manifest import manifest_items
-from pipeline.storage import open_root
+from pipeline.sources.items import PlanItem
+from pipeline.sources.manifest import Resolver, manifest_items
+from pipeline.storage import open_root, redact
 
 _MANIFESTS = (".parquet", ".csv", ".jsonl")
 _FIELDS = ("label", "mask_uri", "category", "kind")
@@ -23,19 +24,24 @@ def read_plain(uri: str) -> Dataset:
     `images/[CATEGORY/]KIND/*` with `masks/[CATEGORY/]KIND/*`; normal images are in folders named `good`. A manifest has
     `uri` and `label` (0 normal, 1 anomalous), and where there are any `mask_uri` and `category`.
 
-    Raises:  InputError: it is laid out in another way; the first thing missing is named.
+    Raises:  InputError: it is laid out in another way, the first thing missing is named; or a row of the manifest names
+             what may not be read.
     """
     if uri.lower().endswith(_MANIFESTS):
         root = open_root(uri)
         name = PurePosixPath(root.path).stem
         images = tuple(_of_manifest(uri))
+        has_masks = any(image.mask_uri for image in images)
     else:
         tree = Tree.at(uri)
         root, name = tree.root, PurePosixPath(tree.root.path).name
-        images = tuple(_of_images_folder(tree) if tree.has("images") else CategoryFolders().read(tree))
+        by_images = tree.has("images")
+        images = tuple(_of_images_folder(tree) if by_images else CategoryFolders().read(tree))
+        has_masks = tree.has("masks") or not by_images  # MVTec AD's layout is none without them
     if not images:
         raise InputError(f"{root.uri()}: expected labelled images, found none")
-    return Dataset(name=name, root=root.uri(), images=images, remarks=tuple(mask_remarks(images)))
+    remarks = tuple(mask_remarks(images, has_masks=has_masks))
+    return Dataset(name=name, root=root.uri(), images=images, remarks=remarks)
 
 
 def _of_images_folder(tree: Tree) -> Iterator[LabelledImage]:
@@ -60,14 +66,19 @@ def _of_images_folder(tree: Tree) -> Iterator[LabelledImage]:
 
 def _of_manifest(uri: str) -> Iterator[LabelledImage]:
     root = open_root(uri)
+    resolve = Resolver(root, root.path)
     for number, item in enumerate(manifest_items(root, root.path, wanted_fields=_FIELDS)):
         place = f"{root.uri()}#{number}"
         if item.bad:
             raise InputError(f"{place}: {item.bad.message}")
         label = _label(item.fields.get("label"), place)
+        mask = _mask(item.fields.get("mask_uri"), resolve, place)
         yield LabelledImage(
             image_uri=item.image_uri,
-            mask_uri=_beside(root.uri(), item.fields.get("mask_uri")),
+            image_path=item.path,
+            unique=item.unique,
+            mask_uri=mask.image_uri if mask else None,
+            mask_path=mask.path if mask else "",
             label=label,
             category=str(item.fields.get("category") or PurePosixPath(root.path).stem),
             kind=str(item.fields.get("kind") or (ANOMALY if label else GOOD)),
@@ -92,9 +103,12 @@ def _label(value: object, place: str) -> int:
     return label
 
 
-def _beside(manifest: str, mask: object) -> str | None:
-    """A mask's URI; relative ones are relative to the manifest."""
-    if mask is None or str(mask) in ("", "nan"):
+def _mask(value: object, resolve: Resolver, place: str) -> PlanItem | None:
+    """The file that a row's `mask_uri` names; what may be named is what an image's `uri` may name."""
+    if value is None or str(value).strip() in ("", "nan"):
         return None
-    text = str(mask)
-    return text if "://" in text or text.startswith("/") else f"{manifest.rpartition('/')[0]}/{text}"
+    found = resolve.item({"uri": value}, place)
+    if found.bad:
+        shown = f" {redact(value)}" if isinstance(value, str) else ""
+        raise InputError(f"{place}: mask_uri{shown}: {found.bad.message}")
+    return found

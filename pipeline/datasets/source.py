@@ -20,7 +20,7 @@ def labelled_items(dataset: Dataset) -> Iterator[PlanItem]:
     for image in _in_turn(dataset):
         yield PlanItem(
             image_uri=image.image_uri,
-            path=image.image_uri,
+            path=image.image_path or image.image_uri,
             relative=image.image_uri.removeprefix(dataset.root.rstrip("/") + "/"),
             fields={
                 "category": image.category,
@@ -28,6 +28,7 @@ def labelled_items(dataset: Dataset) -> Iterator[PlanItem]:
                 "defect": image.kind,
                 "mask_uri": image.mask_uri,
             },
+            unique=image.unique,
             bad=None if "://" in image.image_uri else unreadable_name(image.image_uri),
         )
 

@@ -31,6 +31,10 @@ class Phase:
     pairs: int
     grid: int
     """Patches across a view. Views of fewer than the model's are windows of a picture, of a chance size."""
+    crowds: float = 0.0
+    """The share of scenes of many pieces."""
+    peak: float = 0.0
+    """`PretrainingWeights.peak`, for views that are whole pictures."""
 
 
 @dataclass(frozen=True)

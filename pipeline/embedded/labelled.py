@@ -7,13 +7,15 @@ reads.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipeline.embedded import heldout
+from pipeline.embedded.folder import keep_to
 from pipeline.embedded.world import twins
 from pipeline.samples import catalog
 from pipeline.samples.catalog import Picture
@@ -22,6 +24,7 @@ from pipeline.samples.plan import encode
 MANIFEST = "manifest.csv"
 _COLUMNS = ("uri", "label", "mask_uri", "category", "kind")
 _GOOD, _WORLD = "good", "world"
+_CROWDS = 0.3  # the share of scenes of many pieces
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,13 @@ class Labelled:
     kind: str
 
 
-def write_set(folder: Path, drawn: Iterable[Labelled]) -> Path:
-    """Write a set and return its manifest, whose being there says that the set is whole."""
+def write_set(folder: Path, drawn: Iterable[Labelled], recipe: Mapping[str, Any]) -> Path:
+    """Write a set and return its manifest, whose being there says that the set is whole.
+
+    Args:    recipe: what decides the pictures.
+    Raises:  InputError: the folder holds a set of another recipe.
+    """
+    keep_to(folder, recipe)
     manifest = folder / MANIFEST
     if manifest.exists():
         return manifest
@@ -51,7 +59,7 @@ def write_set(folder: Path, drawn: Iterable[Labelled]) -> Path:
 def world_pictures(seed: int, count: int, side: int) -> Iterator[Labelled]:
     """So many twins of a world, as two pictures each, in one category."""
     for index in range(count):
-        pair = twins(seed, index, side)
+        pair = twins(seed, index, side, crowds=_CROWDS)
         yield Labelled(Picture(image=pair.normal, mask=np.zeros_like(pair.mask)), _WORLD, _GOOD)
         if pair.mask.any():
             yield Labelled(Picture(image=pair.damaged, mask=pair.mask), _WORLD, pair.state)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import cops
 from cops.checkpoint import save_checkpoint
 from cops.training.fit import Team
 from pipeline.decode import DecodeRules
+from pipeline.embedded import world
+from pipeline.embedded.folder import keep_to
 from pipeline.embedded.labelled import world_pictures, write_set
-from pipeline.embedded.pretrain import PretrainingRecipe, architecture, pretrain, recipe_record
-from pipeline.embedded.world import TRAINED_CATEGORIES
+from pipeline.embedded.pretrain import PretrainingRecipe, architecture, pretrain, recipe_record, seconds_of
 from pipeline.training.cache import FeatureCache, describe_features
 from pipeline.training.config import Data, Start, TrainConfig
 from pipeline.training.features import FeatureSource, Usable
@@ -52,13 +53,13 @@ def make_embedded(making: Making, folder: Path, output: Path, *, workers: int) -
 
     Args:    folder: for what is drawn and trained on the way.   workers: processes that draw.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    keep_to(folder, {**asdict(making), "world": world.digest()})
     clip = folder / "clip.safetensors"
     if not clip.exists():
-        _save_clip(clip, pretrain(making.pretraining, folder, workers=workers), making)
+        _save_clip(clip, pretrain(making.pretraining, folder, workers=workers), making, seconds_of(folder))
     side = int(architecture()["vision_cfg"]["image_size"])
     sets = {
-        name: write_set(folder / name, world_pictures(seed, count, side))
+        name: write_set(folder / name, world_pictures(seed, count, side), {"seed": seed, "pairs": count})
         for name, seed, count in (
             ("auxiliary", AUXILIARY_SEED, making.auxiliary),
             ("validation", VALIDATION_SEED, making.validation),
@@ -84,10 +85,10 @@ def make_embedded(making: Making, folder: Path, output: Path, *, workers: int) -
     provenance = {
         **trained.provenance,
         "source": "jobs/make_embedded.py",
-        "pretraining": recipe_record(making.pretraining),
+        "pretraining": cops.read_checkpoint(clip).provenance["pretraining"],
         "constants": {"k": config.k, "alpha": config.alpha, "beta": config.beta, "image_size": config.image_size},
         "metrics": metrics,
-        "sample_categories_trained_on": list(TRAINED_CATEGORIES),
+        "sample_categories_trained_on": list(world.TRAINED_CATEGORIES),
     }
     halves = {name: tensor.half() for name, tensor in trained.tensors.items()}
     save_checkpoint(output, config=config, tensors=halves, provenance=provenance)
@@ -127,12 +128,12 @@ def _measure(
     return validate(model, source, images, Team())
 
 
-def _save_clip(path: Path, model: cops.CoPS, making: Making) -> None:
+def _save_clip(path: Path, model: cops.CoPS, making: Making, seconds: float) -> None:
     provenance = {
         "trained": False,
         "random_parts": ["prompt_learner"],
         "source": "jobs/make_embedded.py",
-        "pretraining": recipe_record(making.pretraining),
+        "pretraining": recipe_record(making.pretraining) | {"seconds": seconds},
     }
     halves = {name: tensor.half() for name, tensor in model.state_dict().items()}
     save_checkpoint(path, config=model.config, tensors=halves, provenance=provenance)

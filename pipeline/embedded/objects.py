@@ -160,7 +160,11 @@ def _marks(surface: Colour, distance: Plane, u: Plane, v: Plane, rng: Generator)
     return surface
 
 
-def _body(side: int, u: Plane, v: Plane, rng: Generator) -> tuple[Colour, Plane, str]:
+def body(side: int, u: Plane, v: Plane, rng: Generator, *, calm: float | None = None) -> tuple[Colour, Plane, str]:
+    """A chance object's surface, its signed distance, and its noun.
+
+    Args:    u, v: coordinates in which it about fills [-1, 1].   calm: how much of a surface's contrast it keeps.
+    """
     outline, noun = _OUTLINES[int(rng.integers(len(_OUTLINES)))]
     distance = outline(u, v, rng)
     if rng.uniform() < 0.3:
@@ -168,9 +172,9 @@ def _body(side: int, u: Plane, v: Plane, rng: Generator) -> tuple[Colour, Plane,
     if rng.uniform() < 0.3:
         distance = distance + rng.uniform(0.0, 0.03) * noise(side, rng, 20)  # a rough edge
     texture, _ = some_surface(side, rng)
-    calm = rng.uniform(0.05, 1.0)
-    ground = texture.mean(axis=(0, 1))
-    surface = ground + calm * (texture - ground)
+    drawn = rng.uniform(0.05, 1.0)
+    mean = texture.mean(axis=(0, 1))
+    surface = mean + (drawn if calm is None else calm) * (texture - mean)
     light = _relief(distance, u, v, rng) + rng.uniform(0, 0.15) * fractal(side, rng, 4, octaves=2)
     surface = _marks(surface.astype(np.float32), distance, u, v, rng) * spread(light.astype(np.float32))
     if rng.uniform() < 0.3:  # a highlight
@@ -182,7 +186,7 @@ def _body(side: int, u: Plane, v: Plane, rng: Generator) -> tuple[Colour, Plane,
 
 def some_objects(side: int, rng: Generator) -> tuple[Scene, str]:
     """One object, several alike, or a part of a large one, on a ground; and the noun."""
-    ground = _ground(side, rng)
+    below = ground(side, rng)
     choice = rng.uniform()
     if choice < 0.25:  # several alike, in rows
         rows, cols = int(rng.integers(1, 5)), int(rng.integers(2, 5))
@@ -197,27 +201,28 @@ def some_objects(side: int, rng: Generator) -> tuple[Scene, str]:
         room = max(0.0, 0.9 - scale) if choice < 0.8 else 0.6
         at = (rng.uniform(-room, room), rng.uniform(-room, room))
         x, y = frame(side, centre_xy=at, angle=rng.uniform(0, math.tau), scale=scale)
-    surface, distance, noun = _body(side, x.astype(np.float32), y.astype(np.float32), rng)
+    surface, distance, noun = body(side, x.astype(np.float32), y.astype(np.float32), rng)
     alpha = coverage(distance, scale)
     if rng.uniform() < 0.6:
-        ground = ground * spread(1.0 - _shadow(alpha, rng))
-    return Scene(image=mix(ground, surface, alpha), part=alpha, behind=ground), noun
+        below = below * spread(1.0 - shadow(alpha, rng))
+    return Scene(image=mix(below, surface, alpha), part=alpha, behind=below), noun
 
 
-def _ground(side: int, rng: Generator) -> Colour:
+def ground(side: int, rng: Generator) -> Colour:
     """What lies under the object: even more often than not."""
     if rng.uniform() < 0.25:
         return some_surface(side, rng)[0]
     colour = some_colour(rng) if rng.uniform() < 0.6 else (pick(rng, 0.03, 0.95),) * 3
     light = 1.0 + rng.uniform(0, 0.05) * noise(side, rng, int(side / rng.uniform(1, 4)))
-    ground = paint(light + rng.uniform(0, 0.1) * noise(side, rng, 3), colour)
+    plane = paint(light + rng.uniform(0, 0.1) * noise(side, rng, 3), colour)
     if rng.uniform() < 0.15:  # dust on the belt, which is no defect of the part
         specks = smoothstep(noise(side, rng, side // 3), 3.0, 3.4)
-        ground = mix(ground, some_colour(rng), specks)
-    return ground
+        plane = mix(plane, some_colour(rng), specks)
+    return plane
 
 
-def _shadow(alpha: Plane, rng: Generator) -> Plane:
+def shadow(alpha: Plane, rng: Generator) -> Plane:
+    """How much of the light a body keeps from the ground beside it."""
     side = alpha.shape[0]
     reach, soft = rng.uniform(0.0, 0.06) * side, rng.uniform(0.01, 0.05) * side
     bearing = rng.uniform(0, math.tau)

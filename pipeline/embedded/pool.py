@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,9 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.embedded.world import Twins, twins
+from pipeline.errors import RunError
 
 _WORDS = "words.json"
 _AT_ONCE = 250  # pictures of a task
+_BYTES_A_PIXEL = 7
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Pool:
     seed: int
     count: int
     side: int
+    crowds: float = 0.0
+    """As of `world.twins`."""
 
     def __getitem__(self, number: int) -> Twins:
         """Twins number `number`, of the pool's count; beyond it they come again."""
@@ -40,6 +45,7 @@ class Pool:
         if (self.folder / _WORDS).exists():
             return
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._refuse_small_disk()
         for name, dtype, depth in _PLANES:
             shape = (self.count, self.side, self.side, *depth)
             np.lib.format.open_memmap(self.folder / f"{name}.npy", "w+", dtype, shape).flush()
@@ -50,12 +56,21 @@ class Pool:
         partial.write_text(json.dumps([words for part in drawn for words in part]))
         partial.replace(self.folder / _WORDS)
 
+    def _refuse_small_disk(self) -> None:
+        """Room is taken page by page, and a full disk under a memory map kills the process."""
+        needed, free = _BYTES_A_PIXEL * self.count * self.side**2, shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise RunError(
+                f"{self.folder}: drawing {self.count} twins of {self.side} px needs {needed / 1e9:.1f} GB, "
+                f"the disk has {free / 1e9:.1f} GB free"
+            )
+
     def _draw(self, start: int, stop: int) -> list[tuple[str, str]]:
         cv2.setNumThreads(1)
         planes = [np.lib.format.open_memmap(self.folder / f"{name}.npy", "r+") for name, _, _ in _PLANES]
         words = []
         for number in range(start, stop):
-            pair = twins(self.seed, number, self.side)
+            pair = twins(self.seed, number, self.side, crowds=self.crowds)
             for plane, value in zip(planes, (pair.normal, pair.damaged, pair.mask), strict=True):
                 plane[number] = value
             words.append((pair.noun, pair.state))

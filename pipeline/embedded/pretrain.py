@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import cops
 from cops.assembly import assemble
-from cops.training.pretraining import Pretrainer, StateTexts, initialise, rate_at
+from cops.training.pretraining import Pretrainer, PretrainingWeights, StateTexts, initialise, rate_at
 from pipeline.embedded.captions import STATES, anomalous_texts, normal_texts, state_texts, vocabulary
 from pipeline.embedded.feed import Phase, batches, normalise
 from pipeline.embedded.pool import Pool
@@ -26,6 +26,7 @@ _STATISTICS = 80  # pictures that the whitening of patches is computed from
 _STATISTICS_SEED = 1  # of a world of their own
 _SAVE_EVERY = 100
 _SMOOTH = 0.98
+_STATE, _LOG = "pretraining.safetensors", "pretraining.jsonl"
 
 
 def architecture() -> dict[str, Any]:
@@ -57,15 +58,15 @@ class PretrainingRecipe:
     """All that decides what pretraining gives."""
 
     pictures: int = 16_000
-    """Pairs that are drawn; views of them differ each time."""
+    """Pairs that are drawn for each share of crowds; views of them differ each time."""
     phases: tuple[Phase, ...] = (
         Phase(steps=1200, pairs=32, grid=8),
-        Phase(steps=2500, pairs=20, grid=12),
-        Phase(steps=1500, pairs=8, grid=24),
+        Phase(steps=1000, pairs=20, grid=12),
+        Phase(steps=3400, pairs=8, grid=24, crowds=0.3, peak=0.5),
     )
     learning_rate: float = 1e-3
     warm_up: int = 50
-    cool_down: int = 4200
+    cool_down: int = 4600
     seed: int = 0
 
     @property
@@ -90,59 +91,76 @@ def fresh_model(recipe: PretrainingRecipe) -> cops.CoPS:
 def pretrain(recipe: PretrainingRecipe, folder: Path, *, workers: int = 1) -> cops.CoPS:
     """Train, or go on where an earlier run in this folder was stopped; the model with the mean of its last weights."""
     model = fresh_model(recipe)
-    texts = StateTexts(normal=tuple(normal_texts()), anomalous=tuple(anomalous_texts()), kinds=tuple(state_texts()))
-    assert len(texts.kinds) == len(STATES)
-    trainer = Pretrainer(model, texts, learning_rate=recipe.learning_rate, seed=recipe.seed)
-    state = folder / "pretraining.safetensors"
-    if state.exists():
-        trainer.restore(load_file(state))
-        log.info("going on from step %d", trainer.step_number)
-    pool = Pool(folder / "world", recipe.seed, recipe.pictures, model.image_size)
-    pool.draw(workers + 1)
-    begun = time.perf_counter()
-    begin_step, first = trainer.step_number, 0
-    smooth: dict[str, float] = {}
-    done = 0  # steps before the phase at hand
+    trainer = _trainer(recipe, model)
+    journal = _Journal(folder, trainer)
+    done = first = 0  # steps, and pairs, before the phase at hand
     for phase in recipe.phases:
         left = done + phase.steps - trainer.step_number
         if left > 0:
-            skipped = (phase.steps - left) * phase.pairs
-            for batch in batches(
-                model.config, phase, pool, seed=recipe.seed, first=first + skipped, steps=left, workers=workers
-            ):
+            trainer.weights = PretrainingWeights(peak=phase.peak)
+            pool = drawn_pool(recipe, folder, phase.crowds, model.image_size, workers=workers + 1)
+            begin = first + (phase.steps - left) * phase.pairs
+            for batch in batches(model.config, phase, pool, seed=recipe.seed, first=begin, steps=left, workers=workers):
                 rate = rate_at(trainer.step_number, recipe.steps, warm_up=recipe.warm_up, cool_down=recipe.cool_down)
-                losses = trainer.step(batch, rate)
-                smooth = {
-                    name: _SMOOTH * smooth.get(name, value) + (1 - _SMOOTH) * value for name, value in losses.items()
-                }
-                if trainer.step_number % _SAVE_EVERY == 0:
-                    _save(trainer, state)
-                    _report(
-                        trainer.step_number,
-                        smooth,
-                        folder,
-                        (time.perf_counter() - begun) / (trainer.step_number - begin_step),
-                    )
+                journal.add(trainer.step(batch, rate))
         first += phase.steps * phase.pairs
         done += phase.steps
-    _save(trainer, state)
+    journal.close()
     model.load_state_dict(model.state_dict() | trainer.averaged())
     return model
 
 
-def _save(trainer: Pretrainer, path: Path) -> None:
-    partial = path.with_suffix(".partial")
-    save_file({name: tensor.contiguous() for name, tensor in trainer.state().items()}, partial)
-    partial.replace(path)
+def _trainer(recipe: PretrainingRecipe, model: cops.CoPS) -> Pretrainer:
+    texts = StateTexts(normal=tuple(normal_texts()), anomalous=tuple(anomalous_texts()), kinds=tuple(state_texts()))
+    assert len(texts.kinds) == len(STATES)
+    return Pretrainer(model, texts, learning_rate=recipe.learning_rate, seed=recipe.seed)
 
 
-def _report(step: int, losses: dict[str, float], folder: Path, step_s: float) -> None:
-    rounded = {name: round(value, 4) for name, value in losses.items()}
-    log.info(
-        "step %d, %.2f s a step: %s", step, step_s, ", ".join(f"{name} {value:.3f}" for name, value in rounded.items())
-    )
-    with (folder / "pretraining.jsonl").open("a") as file:
-        file.write(json.dumps({"step": step, **rounded}) + "\n")
+def drawn_pool(recipe: PretrainingRecipe, folder: Path, crowds: float, side: int, *, workers: int) -> Pool:
+    """The pictures of a phase, drawn where an earlier one or an earlier run has not done so."""
+    pool = Pool(folder / f"world-{100 * crowds:.0f}", recipe.seed, recipe.pictures, side, crowds)
+    pool.draw(workers)
+    return pool
+
+
+class _Journal:
+    """The state on disk and a line of losses every so many steps; begins where the last one ended."""
+
+    def __init__(self, folder: Path, trainer: Pretrainer) -> None:
+        self.trainer, self.state, self.log = trainer, folder / _STATE, folder / _LOG
+        self.smooth: dict[str, float] = {}
+        if self.state.exists():
+            trainer.restore(load_file(self.state))
+            log.info("going on from step %d", trainer.step_number)
+        self.written, self.at = trainer.step_number, time.perf_counter()
+
+    def add(self, losses: dict[str, float]) -> None:
+        kept = self.smooth or losses
+        self.smooth = {name: _SMOOTH * kept[name] + (1 - _SMOOTH) * value for name, value in losses.items()}
+        if self.trainer.step_number % _SAVE_EVERY == 0:
+            self.write()
+
+    def write(self) -> None:
+        step, seconds = self.trainer.step_number, time.perf_counter() - self.at
+        partial = self.state.with_suffix(".partial")
+        save_file({name: tensor.contiguous() for name, tensor in self.trainer.state().items()}, partial)
+        partial.replace(self.state)
+        rounded = {name: round(value, 4) for name, value in self.smooth.items()}
+        told = ", ".join(f"{name} {value:.3f}" for name, value in rounded.items())
+        log.info("step %d, %.2f s a step: %s", step, seconds / (step - self.written), told)
+        with self.log.open("a") as file:
+            file.write(json.dumps({"step": step, "seconds": round(seconds, 1), **rounded}) + "\n")
+        self.written, self.at = step, time.perf_counter()
+
+    def close(self) -> None:
+        if self.trainer.step_number > self.written:
+            self.write()
+
+
+def seconds_of(folder: Path) -> float:
+    """How long the steps of a pretraining took, drawing left out, over all its runs."""
+    lines = (folder / _LOG).read_text().splitlines()
+    return float(round(sum(json.loads(line)["seconds"] for line in lines)))
 
 
 def recipe_record(recipe: PretrainingRecipe) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ import ray
 
 from cops.maps import anomaly_map
 from pipeline import ledger
-from pipeline.datasets.items import LabelledImage
+from pipeline.datasets.items import Dataset, LabelledImage
 from pipeline.datasets.pixels import Flawed, mask_at_side
 from pipeline.decode import DecodeRules
 from pipeline.masks import patch_grid
@@ -27,14 +27,15 @@ from pipeline.metrics import PixelCounts
 from pipeline.read import fetched_portions
 from pipeline.request import Request
 from pipeline.schema import SCORES
-from pipeline.storage import Root
+from pipeline.sources.items import image_id
+from pipeline.storage import Root, redact
 
 _ROWS_PER_TASK = 64
 _MOST_AHEAD = 64  # tasks in flight, 1.5 MB of counts each
 _ROWS_AT_ONCE = 2_048  # of the tables, on the driver: 6 MB
 _COLUMNS = pa.schema(
     [
-        *(SCORES.field(name) for name in ("category", "image_uri", "width", "height", "pred_score")),
+        *(SCORES.field(name) for name in ("image_id", "category", "image_uri", "width", "height", "pred_score")),
         *(SCORES.field(name) for name in ("map_size", "patch_scores")),
         ("label", pa.int8()),
         ("defect", pa.string()),
@@ -93,7 +94,7 @@ class CountMaps:
 
     def _masks(self, rows: Sequence[dict[str, Any]]) -> Iterator[npt.NDArray[np.bool_] | Flawed]:
         """Each row's mask at S×S, or why its pixels are not counted."""
-        requests = [Request("file", row["mask_uri"]) for row in rows if row["mask_uri"]]
+        requests = [Request("file", row.get("mask_path") or row["mask_uri"]) for row in rows if row["mask_uri"]]
         portions = fetched_portions(requests, max_bytes=self.rules.max_bytes)
         fetched = itertools.chain.from_iterable(portion for _, portion in portions)
         for row in rows:
@@ -101,13 +102,7 @@ class CountMaps:
             data = next(fetched) if item.mask_uri else None
             size = (row["width"], row["height"])
             mask = mask_at_side(item, data, self.rules, size=size, side=self.image_size)
-            if mask is None:
-                yield Flawed(item, "no_mask", "an anomalous image that nobody marked")
-            elif not isinstance(mask, Flawed) and item.label == 1 and not mask.any():
-                told = f"what the mask marks is too small to be seen at {self.image_size}×{self.image_size} pixels"
-                yield Flawed(item, "mask_lost_in_resizing", told)
-            else:
-                yield mask
+            yield Flawed(item, "no_mask", "an anomalous image that nobody marked") if mask is None else mask
 
 
 def image_scores(table: pa.Table) -> Counted:
@@ -115,24 +110,46 @@ def image_scores(table: pa.Table) -> Counted:
     return Counted(scores=table["pred_score"].to_pylist(), labels=table["label"].to_pylist())
 
 
+def signed_masks(dataset: Dataset) -> dict[str, str]:
+    """By `image_id`, what those masks are read by whose signature is in no table."""
+    return {
+        image_id(image.image_uri + image.unique): image.mask_path
+        for image in dataset.images
+        if image.mask_uri and redact(image.mask_path) != image.mask_path
+    }
+
+
 def count_categories(
-    root: Root, parts: Sequence[str], count: CountMaps, *, with_masks: Collection[str], memory: int
+    root: Root,
+    parts: Sequence[str],
+    count: CountMaps,
+    *,
+    with_masks: Collection[str],
+    memory: int,
+    mask_paths: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[str, Counted]]:
     """Every category of a run with what its images come to, one after the other.
 
     Args:    parts: the run's files of scores.   with_masks: categories whose pixels are counted.
-             memory: bytes that a task reserves, for the largest mask.
+             memory: bytes that a task reserves, for the largest mask.   mask_paths: as of `signed_masks`.
     """
     if not parts:  # not one image could be scored
         return
     with ledger.tables(root, scores=list(parts)) as sql:
         tables = ledger.batches(sql.sql(_BY_CATEGORY), _COLUMNS, rows=_ROWS_AT_ONCE)
+        if mask_paths:
+            tables = (_with_paths(table, mask_paths) for table in tables)
         found = _in_tasks(_few_of_one_category(tables), count, with_masks, memory)
         for category, several in itertools.groupby(found, key=lambda one: one[0]):
             whole = Counted()
             for _, one in several:
                 whole += one
             yield category, whole
+
+
+def _with_paths(table: pa.Table, mask_paths: Mapping[str, str]) -> pa.Table:
+    paths = [mask_paths.get(one) for one in table["image_id"].to_pylist()]
+    return table.append_column("mask_path", pa.array(paths, pa.string()))
 
 
 def _few_of_one_category(tables: Iterator[pa.Table]) -> Iterator[tuple[str, pa.Table]]:

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pipeline.evaluation.measures import AUPRO, CategoryMeasures
-from pipeline.metrics import PRO_LIMIT, Curve
+from pipeline.evaluation.measures import CategoryMeasures
+from pipeline.metrics import AUPRO, PRO_LIMIT, Curve
 from pipeline.top import printable
 
 _MOST_NAMED = 20  # categories that can be told apart by colour

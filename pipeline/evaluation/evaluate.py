@@ -10,8 +10,9 @@ from typing import Any
 from cops import Checkpoint, ConfigError
 from pipeline.config import DatasetName, Device, Method, Precision, ScoreConfig, new_run_id
 from pipeline.datasets import Dataset, read_dataset
+from pipeline.decode import DecodeRules
 from pipeline.errors import InputError
-from pipeline.evaluation.counting import Counted, CountMaps, count_categories
+from pipeline.evaluation.counting import Counted, CountMaps, count_categories, signed_masks
 from pipeline.evaluation.measures import CategoryMeasures, measure
 from pipeline.execution import Execution, connect, plan_execution
 from pipeline.failures import as_run_errors
@@ -40,7 +41,9 @@ class EvaluateConfig:
     actors: str | None = None
     device: Device = "auto"
     precision: Precision = "auto"
+    max_error_fraction: float = 0.01
     limit: int | None = None
+    decode: DecodeRules = field(default_factory=DecodeRules)
 
     def __post_init__(self) -> None:
         if not self.data.strip():
@@ -60,7 +63,9 @@ class EvaluateConfig:
             actors=self.actors,
             device=self.device,
             precision=self.precision,
+            max_error_fraction=self.max_error_fraction,
             limit=self.limit,
+            decode=self.decode,
         )
         of_clip = replace(of_cops, method="clip", run_id=f"{self.run_id}-clip")
         return (of_cops, of_clip) if self.baseline else (of_cops,)
@@ -132,7 +137,14 @@ def _result(dataset: Dataset, job: Job, execution: Execution) -> MethodResult:
     count = CountMaps(image_size=job.card.image_size, sigma_px=job.card.sigma_px, rules=job.config.decode)
     with_masks = {image.category for image in dataset.images if image.label == 1 and image.mask_uri}
     parts = files_of(run.record, job.layout, "scores")
-    found = count_categories(job.layout.root, parts, count, with_masks=with_masks, memory=execution.decode_memory)
+    found = count_categories(
+        job.layout.root,
+        parts,
+        count,
+        with_masks=with_masks,
+        memory=execution.decode_memory,
+        mask_paths=signed_masks(dataset),
+    )
     measures = {category: measure(category, counted) for category, counted in found}
     bad = open_run(job.config.output, job.config.run_id).quarantine.to_table().to_pylist()
     lost = {row["image_uri"] for row in bad}

@@ -11,8 +11,9 @@ import pyarrow as pa
 from cops.backbone import architecture
 from pipeline.datasets import DATASETS
 from pipeline.evaluation.evaluate import Evaluation, MethodResult
-from pipeline.evaluation.measures import METRICS, mean_of
+from pipeline.evaluation.measures import mean_of
 from pipeline.evaluation.tables import PaperFigures, paper_figures
+from pipeline.metrics import METRICS
 from pipeline.paper import METHODS, printed_table
 from pipeline.top import printable
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import csv
 
 from pipeline.config import DatasetName
 from pipeline.datasets import LabelledImage
 from pipeline.evaluation.evaluate import Evaluation, MethodResult
-from pipeline.evaluation.measures import METRICS, mean_of
-from pipeline.metrics import Metric
+from pipeline.evaluation.measures import mean_of
+from pipeline.metrics import METRICS, Metric
 from pipeline.paper import Figure, figures
 
 METRICS_SCHEMA = pa.schema(
@@ -138,11 +138,9 @@ def _known(image: LabelledImage | None) -> dict[str, Any]:
 
 def as_csv(table: pa.Table) -> bytes:
     """RFC 4180 text; a null is an empty field, a number has all its digits."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(table.column_names)
-    writer.writerows(row.values() for row in table.to_pylist())
-    return text.getvalue().encode()
+    buffer = io.BytesIO()
+    csv.write_csv(table, buffer, csv.WriteOptions(quoting_style="needed"))
+    return buffer.getvalue()
 
 
 def as_parquet(table: pa.Table) -> bytes:

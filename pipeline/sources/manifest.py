@@ -79,7 +79,7 @@ def _opened_items(
             rows = _csv_rows(file, manifest_uri)
         else:
             rows = _json_rows(file)
-        resolve = _Resolver(root, path)
+        resolve = Resolver(root, path)
         for number, row in enumerate(rows):
             place = f"{manifest_uri}#{number}"
             yield PlanItem(image_uri=place, bad=row) if isinstance(row, Bad) else resolve.item(row, place)
@@ -88,8 +88,8 @@ def _opened_items(
 _BY_HOST = ("abfs", "abfss", "az")  # the account stands in the URI, and the filesystem is its
 
 
-class _Resolver:
-    """From a row's `uri` to the file that it names."""
+class Resolver:
+    """From a row's `uri` to the file that it names; relative ones are relative to the manifest at `path`."""
 
     def __init__(self, root: Root, path: str) -> None:
         self.root = root

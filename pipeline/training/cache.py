@@ -29,13 +29,13 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from cops.backbone import architecture
-from cops.checkpoint import SCORING_VERSION
+from cops.checkpoint import SCORING_VERSION, weights_digest
 from cops.model import CoPS
 from pipeline.decode import DecodeRules
 from pipeline.errors import RunError
 from pipeline.storage import write_atomic
 
-VERSION = 1  # raise it when features or their files change
+VERSION = 2  # raise it when features or their files change
 _SHOWN = 3  # damaged files that are named
 
 log = logging.getLogger(__name__)
@@ -53,10 +53,6 @@ class Features:
 
 def describe_features(model: CoPS, rules: DecodeRules) -> dict[str, Any]:
     """Everything that changes an image's features."""
-    weights = hashlib.sha256()
-    for name, tensor in sorted(model.visual.state_dict().items()):
-        weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-        weights.update(tensor.cpu().contiguous().numpy().data)
     config = model.config
     arch = architecture(config.backbone)
     return {
@@ -64,7 +60,7 @@ def describe_features(model: CoPS, rules: DecodeRules) -> dict[str, Any]:
         "scoring_version": SCORING_VERSION,
         "vision": arch["vision_cfg"],
         "quick_gelu": bool(arch.get("quick_gelu")),
-        "weights": weights.hexdigest(),
+        "weights": weights_digest(model.visual.state_dict()),
         "image_size": config.image_size,
         "pixel_mean": config.pixel_mean,
         "pixel_std": config.pixel_std,

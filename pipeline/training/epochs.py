@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,7 +10,6 @@ from typing import Any
 
 from cops.checkpoint import check_finite, save_checkpoint
 from cops.training.fit import Team, Trainer
-from pipeline.errors import RunError
 from pipeline.training.config import Metric
 from pipeline.training.curves import draw_curves
 from pipeline.training.features import FeatureSource, TrainingExamples, Usable
@@ -95,15 +93,10 @@ class Epochs:
         log.info("epoch %d of %d: %s%s", number, self.trainer.recipe.epochs, line(newest, self.chosen_by), best)
 
     def _publish(self) -> None:
-        """Log, curves and best checkpoint, from what is committed; the same again where they are there."""
+        """Best checkpoint, curves and log, from what is committed; the same again where they are there."""
         best = best_of(self.done, self.chosen_by)["epoch"]
-        partial = self.folder.best.with_name(f".{self.folder.best.name}.partial")
-        try:
-            shutil.copyfile(self.folder.checkpoint(best), partial)
-            partial.replace(self.folder.best)
-        except OSError as exc:
-            raise RunError(f"cannot write {self.folder.best}: {exc}") from exc
-        self.folder.write_log(self.about, self.done)
+        self.folder.write_best(best)
         title = f"CoPS trained on {self.about['auxiliary_dataset']['name']}; best epoch {best} by {self.chosen_by}"
         weights = asdict(self.trainer.recipe.weights)
         self.folder.write(self.folder.curves, draw_curves(self.done, weights=weights, best=best, title=title))
+        self.folder.write_log(self.about, self.done)  # the last: `Folder.has_published` goes by it

@@ -3,12 +3,13 @@
     training.json           what is trained on what; the same command goes on, another is refused
     log.jsonl               a header, and a line for each epoch
     loss.png                the curves
-    messages.log            what was said on stderr
+    messages.log            what was said on stderr from the first image on
     epochs/NN.safetensors   a checkpoint of each epoch
     best.safetensors        the best of them
     state.safetensors       parameters, optimiser and the epochs so far: what a restart goes on from
 
-An epoch is done when `state.safetensors` has it. Log, curves and best checkpoint are made from it and can be again.
+An epoch is done when `state.safetensors` has it. Best checkpoint, curves and, at last, log are made from it and can be
+again.
 """
 
 from __future__ import annotations
@@ -125,6 +126,25 @@ class Folder:
     def write_state(self, tensors: Mapping[str, Tensor], epochs: Sequence[Epoch]) -> None:
         on_cpu = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
         self.write(self.state, save(on_cpu, {STATE: json.dumps(list(epochs))}))
+
+    def write_best(self, epoch: int) -> None:
+        """That epoch's checkpoint as the best one."""
+        path = self.checkpoint(epoch)
+        try:
+            content = path.read_bytes()
+        except OSError as exc:
+            raise RunError(f"cannot read {path}: {exc}") from exc
+        self.write(self.best, content)
+
+    def has_published(self, epochs: int) -> bool:
+        """Whether all that is made of so many epochs is there."""
+        try:
+            lines = self.log.read_bytes().count(b"\n")
+        except FileNotFoundError:
+            return False
+        except OSError as exc:
+            raise RunError(f"cannot read {self.log}: {exc}") from exc
+        return lines == 1 + epochs and self.best.exists() and self.curves.exists()
 
     def write_log(self, header: Mapping[str, Any], epochs: Sequence[Epoch]) -> None:
         lines = [{"event": "start", **header}, *({"event": "epoch", **epoch} for epoch in epochs)]

@@ -127,7 +127,8 @@ def work(job: Job, base: Base, team: Team, device: torch.device) -> Outcome:
 
 def _finished(job: Job) -> Outcome | None:
     about, state = job.folder.read_about(), job.folder.read_state()
-    if about is None or state is None or len(state.epochs) < job.config.find_recipe().epochs:
+    epochs = job.config.find_recipe().epochs
+    if about is None or state is None or len(state.epochs) < epochs or not job.folder.has_published(epochs):
         return None
     return Outcome(about, state.epochs, best_of(state.epochs, job.config.chosen_by), was_complete=True)
 

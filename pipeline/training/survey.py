@@ -53,8 +53,14 @@ class Survey:
 
 
 def open_dataset(data: Data) -> Dataset:
-    """Raises:  InputError: it is laid out in another way; the first thing missing is named."""
-    return read_dataset(data.name, data.uri)
+    """The dataset, its remarks told.
+
+    Raises:  InputError: it is laid out in another way; the first thing missing is named.
+    """
+    dataset = read_dataset(data.name, data.uri)
+    for remark in dataset.remarks:
+        log.warning("%s: %s", dataset.name, remark)
+    return dataset
 
 
 def check_for_training(dataset: Dataset) -> None:
@@ -71,8 +77,6 @@ def check_for_training(dataset: Dataset) -> None:
         )
     if not dataset.count(0):
         log.warning("%s has no normal image: what is learned hardly tells whole images apart", dataset.name)
-    for remark in dataset.remarks:
-        log.warning("%s", remark)
 
 
 def survey(dataset: Dataset, source: FeatureSource, team: Team, *, masks_needed: bool) -> Survey:

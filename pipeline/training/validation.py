@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,16 +14,19 @@ from cops.model import CoPS
 from cops.training.fit import Team
 from cops.vision import VisionFeatures
 from pipeline.errors import InputError
-from pipeline.metrics import Metric as Value
-from pipeline.metrics import PixelCounts, Ranking, rank_images
+from pipeline.metrics import AUPRO, PixelCounts, category_metrics, mean, rank_images
 from pipeline.training.config import LOSS, Metric
 from pipeline.training.features import FeatureSource, Usable
 
 _AT_ONCE = 8  # images
-_OF_RANKING: dict[str, Callable[[Ranking], Value]] = {
-    "auroc": Ranking.auroc,
-    "ap": Ranking.average_precision,
-    "f1_max": Ranking.f1_max,
+_NAMES: Mapping[Metric, str] = {
+    "image_auroc": "I-AUROC",
+    "image_ap": "I-AP",
+    "image_f1_max": "I-F1-max",
+    "pixel_auroc": "P-AUROC",
+    "pixel_ap": "P-AP",
+    "pixel_f1_max": "P-F1-max",
+    "aupro": AUPRO,
 }
 
 
@@ -37,12 +40,6 @@ class Tally:
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(self.scores + other.scores, self.labels + other.labels, self.pixels + other.pixels)
-
-    def values(self) -> dict[str, Value]:
-        images, pixels = rank_images(self.scores, self.labels), self.pixels.ranking()
-        named = {f"image_{name}": metric(images) for name, metric in _OF_RANKING.items()}
-        named |= {f"pixel_{name}": metric(pixels) for name, metric in _OF_RANKING.items()}
-        return named | {"aupro": self.pixels.aupro()}
 
 
 def check_for_metric(metric: Metric, images: Sequence[Usable], name: str) -> None:
@@ -76,7 +73,9 @@ def validate(model: CoPS, source: FeatureSource, images: Sequence[Usable], team:
     for part_of_team in team.gather(dict(mine)):
         for category, tally in part_of_team.items():
             categories[category] += tally
-    return _means(tally.values() for tally in categories.values())
+    found = [category_metrics(rank_images(one.scores, one.labels), one.pixels) for one in categories.values()]
+    means = {name: mean(one[metric] for one in found).metric.value for name, metric in _NAMES.items()}
+    return {name: value for name, value in means.items() if value is not None}
 
 
 def _scores(
@@ -92,12 +91,3 @@ def _scores(
     grids = passed.patch_scores.reshape(-1, model.grid, model.grid).cpu().numpy().astype(np.float16)
     for one, score, grid, found in zip(images, passed.pred_score.tolist(), grids, features, strict=True):
         yield one, score, grid, found.mask
-
-
-def _means(categories: Iterable[dict[str, Value]]) -> dict[str, float]:
-    values: dict[str, list[float]] = defaultdict(list)
-    for category in categories:
-        for name, metric in category.items():
-            if metric.value is not None:
-                values[name].append(metric.value)
-    return {name: float(np.mean(found)) for name, found in values.items()}

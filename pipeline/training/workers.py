@@ -14,6 +14,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from cops.errors import CopsError
 from cops.training.fit import TorchTeam
+from pipeline.config import Device
 from pipeline.errors import InputError, RunError
 from pipeline.execution import connect
 from pipeline.training.progress import following
@@ -32,10 +33,7 @@ def train_with_ray(job: Job) -> Outcome:
     found = ray.cluster_resources()
     gpus, cpus = int(found.get("GPU", 0)), int(found.get("CPU", 1))
     count = job.config.count_workers(gpus)
-    use_gpu = job.config.device == "cuda" or (job.config.device == "auto" and gpus >= count)
-    if count > (gpus if use_gpu else cpus):
-        kind = "GPU" if use_gpu else "CPU"
-        raise InputError(f"--workers {count}: each needs a {kind} of its own; there are {gpus} GPUs and {cpus} CPUs")
+    use_gpu = _use_gpus(job.config.device, count, gpus=gpus, cpus=cpus)
     folder = job.folder
     folder.root.mkdir(parents=True, exist_ok=True)
     scratch = folder.root / ".ray"  # Ray Train wants a place for checkpoints of its own, of which there are none
@@ -57,6 +55,21 @@ def train_with_ray(job: Job) -> Outcome:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return outcome
+
+
+def _use_gpus(device: Device, count: int, *, gpus: int, cpus: int) -> bool:
+    """Whether workers have a GPU each, rather than a CPU. Where there are GPUs, only --device cpu leaves them idle.
+
+    Raises:  InputError: there are too few for so many workers.
+    """
+    use_gpus = device == "cuda" or (device == "auto" and gpus > 0)
+    if count <= (gpus if use_gpus else cpus):
+        return use_gpus
+    kind = "GPU" if use_gpus else "CPU"
+    way_out = "; --device cpu trains on CPUs" if device == "auto" and use_gpus else ""
+    raise InputError(
+        f"--workers {count}: each needs a {kind} of its own; there are {gpus} GPUs and {cpus} CPUs{way_out}"
+    )
 
 
 def _worker(given: dict[str, Any]) -> Outcome:

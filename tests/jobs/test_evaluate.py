@@ -1,5 +1,6 @@
 """The command around an evaluation: its options and exit codes."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from cops.errors import CheckpointError, CopsError
 from jobs.evaluate import Options, main
 from jobs.exits import DONE, FAILED, INTERRUPTED, TOO_MANY_BAD, WRONG_USE
 from pipeline.config import ScoreConfig
+from pipeline.decode import DecodeRules
 from pipeline.errors import InputError, RunError
 from pipeline.evaluation import output
 from pipeline.evaluation.evaluate import EvaluateConfig
@@ -50,6 +52,23 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     """One line instead of a traceback."""
     assert run(monkeypatch, KeyboardInterrupt()) == INTERRUPTED
     assert capsys.readouterr().err == "stopped. What is scored is kept; --run-id r7 goes on with it\n"
+
+
+def test_images_are_decoded_as_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the flags of jobs/train.py and with its share of bad images, for the baseline too."""
+    given: list[EvaluateConfig] = []
+    monkeypatch.setattr(output, "evaluate_and_report", lambda config: given.append(config) or Report("", False))
+    flags = {"bit_depth_range": "0:4095", "alpha_background": "#102030", "max_error_fraction": 0.2}
+    assert main(replace(OPTIONS, baseline=True, **flags)) == DONE
+    for run in given[0].scoring():
+        assert run.decode == DecodeRules(bit_depth_range="0:4095", alpha_background="#102030")
+        assert run.max_error_fraction == 0.2
+
+
+def test_an_unlikely_colour_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+    """Said before anything is read."""
+    assert main(replace(OPTIONS, alpha_background="white")) == WRONG_USE
+    assert capsys.readouterr().err == "error: --alpha-background: expected a colour such as #ffffff, got 'white'\n"
 
 
 def test_an_evaluation_is_a_run_of_each_method() -> None:

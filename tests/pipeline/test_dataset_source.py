@@ -15,6 +15,7 @@ from pipeline.datasets.source import COLUMNS, labelled_items
 from pipeline.errors import InputError
 from pipeline.plan import PlanSummary, write_plan
 from pipeline.sources import recognise
+from pipeline.sources.manifest import manifest_items
 from pipeline.storage import open_root
 
 
@@ -66,6 +67,25 @@ def test_a_limit_sees_some_of_every_category_and_label(tree: Path, tmp_path: Pat
     assert {(row["category"], row["label"]) for row in rows} == {("a", 0), ("a", 1), ("b", 0), ("b", 1)}
     everything = [item.image_uri for item in labelled_items(read_dataset("mvtec-ad", str(tree)))]
     assert sorted(everything) == sorted(image.image_uri for image in read_dataset("mvtec-ad", str(tree)).images)
+
+
+def test_signed_addresses_are_read_by_and_told_apart(tmp_path: Path) -> None:
+    """Planned as by `--format manifest`: read with their signature, shown without, two pictures of one address two."""
+    pytest.importorskip("aiohttp")
+    signed = [f"https://host/get?id={number}&X-Amz-Signature=secret" for number in (1, 2)]
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("uri,label,mask_uri\n" + "".join(f"{uri},1,{uri}\n" for uri in signed))
+    config = ScoreConfig(inputs=(str(manifest),), format="plain")
+    sources = [recognise(str(manifest), forced="plain")]
+    table = plan_rows(config, sources).table(labelled_items(read_dataset("plain", str(manifest))))
+    as_manifest = ScoreConfig(inputs=(str(manifest),), format="manifest")
+    items = manifest_items(open_root(str(manifest)), str(manifest), wanted_fields=())
+    expected = plan_rows(as_manifest, [recognise(str(manifest), forced="manifest")]).table(items)
+    for name in ("image_id", "image_uri", "path"):
+        assert table[name].to_pylist() == expected[name].to_pylist()
+    assert table["path"].to_pylist() == signed
+    assert len(set(table["image_id"].to_pylist())) == 2
+    assert set(table["mask_uri"].to_pylist()) == {"https://host/get"}
 
 
 def test_columns_have_types(tree: Path) -> None:

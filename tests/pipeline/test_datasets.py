@@ -117,6 +117,43 @@ def test_headct(tmp_path, folder):
     ]
 
 
+def test_headct_pictures_without_a_number_are_left_out_and_told(tmp_path):
+    """No row can name them."""
+    make_tree(tmp_path, "head_ct/000.png", "head_ct/cover.png", "head_ct/cover²1.png")
+    (tmp_path / "labels.csv").write_text("id,hemorrhage\n0,1\n")
+    dataset = read_dataset("headct", str(tmp_path))
+    assert [row[0] for row in shown(dataset)] == ["head_ct/000.png"]
+    told = "2 images have no number for a name and are left out; the first: head_ct/cover.png"
+    assert told in dataset.remarks
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("0,yes", "labels.csv, row 2: expected hemorrhage 0 or 1, got 'yes'"),
+        ("0,2", "labels.csv, row 2: expected hemorrhage 0 or 1, got '2'"),
+        ("0,", "labels.csv, row 2: expected hemorrhage 0 or 1, got ''"),
+        ("first,1", "labels.csv, row 2: expected a number as id, got 'first'"),
+        ("7,1", "expected image 7, which row 2 of labels.csv names; found 000.png"),
+    ],
+)
+def test_a_headct_table_of_another_form_is_refused(tmp_path, row, message):
+    """By the table, the row and its value; no label is guessed."""
+    make_tree(tmp_path, "head_ct/000.png")
+    (tmp_path / "labels.csv").write_text(f"id,hemorrhage\n0,1\n{row}\n")
+    with pytest.raises(InputError, match=message):
+        read_dataset("headct", str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"id,hemorrhage\n\xff,1\n", b"id,hemorrhage\n" + b"0" * 2**18])
+def test_a_table_that_is_no_csv_in_utf_8_is_refused(tmp_path, content):
+    """Its bytes, or a field without end."""
+    make_tree(tmp_path, "head_ct/000.png")
+    (tmp_path / "labels.csv").write_bytes(content)
+    with pytest.raises(InputError, match=r"labels.csv: expected a CSV table in UTF-8; "):
+        read_dataset("headct", str(tmp_path))
+
+
 @pytest.mark.parametrize("name", ["brainmri", "br35h"])
 def test_yes_and_no(tmp_path, name):
     """Kaggle's brain scans: yes, no, endings in both cases, and images for prediction that nobody labelled."""
@@ -183,8 +220,30 @@ def test_missing_and_needless_masks_are_told(tmp_path):
         "c/ground_truth/bad/3_mask.png",
     )
     remarks = read_dataset("mpdd", root).remarks
-    assert any("1 anomalous images have no mask" in remark for remark in remarks)
-    assert any("1 normal images have a mask" in remark for remark in remarks)
+    assert any(f"1 anomalous images have no mask; the first: {root}/c/test/bad/2.png" in remark for remark in remarks)
+    assert any("1 normal images have a mask; where it marks something, the image is left out" in one for one in remarks)
+
+
+def test_masks_of_other_names_are_told(tmp_path):
+    """Where not one mask belongs to an image."""
+    root = make_tree(tmp_path, "images/1.jpg", "masks/2.jpg")
+    assert any("1 anomalous images have no mask" in remark for remark in read_dataset("kvasir", root).remarks)
+
+
+def test_sets_without_masks_lack_none(tmp_path):
+    """Table S1 says which they are."""
+    root = make_tree(tmp_path, "yes/1.jpg", "no/1.jpg")
+    assert not any("mask" in remark for remark in read_dataset("br35h", root).remarks)
+
+
+def test_a_plain_folder_lacks_masks_where_it_has_a_folder_of_them(tmp_path):
+    """By either layout; without such a folder nobody meant to have any."""
+    images = ("images/good/1.png", "images/dent/2.png")
+    (remark,) = read_plain(make_tree(tmp_path / "a", *images, "masks/dent/3.png")).remarks
+    assert "1 anomalous images have no mask" in remark
+    assert read_plain(make_tree(tmp_path / "b", *images)).remarks == ()
+    as_mvtec = make_tree(tmp_path / "c", "test/good/1.png", "test/dent/2.png", "ground_truth/dent/3_mask.png")
+    assert "1 anomalous images have no mask" in read_plain(as_mvtec).remarks[0]
 
 
 @pytest.mark.parametrize(
@@ -248,10 +307,23 @@ def test_any_fsspec_root():
 
 
 def test_the_13_datasets_of_the_paper_are_there():
-    """With Table S1's totals, added up from the page."""
-    assert len(DATASETS) == 13
-    assert sum(entry.normal for entry in DATASETS.values()) == 4111
-    assert sum(entry.anomalous for entry in DATASETS.values()) == 8303
+    """Table S1, row by row: classes, normal and anomalous images, pixel labels."""
+    found = {one.title: (one.categories, one.normal, one.anomalous, one.has_masks) for one in DATASETS.values()}
+    assert found == {
+        "MVTec-AD": (15, 467, 1258, True),
+        "VisA": (12, 962, 1200, True),
+        "BTAD": (3, 451, 290, True),
+        "MPDD": (6, 176, 282, True),
+        "DTD-Synthetic": (12, 357, 947, True),
+        "HeadCT": (1, 100, 100, False),
+        "BrainMRI": (1, 98, 155, False),
+        "Br35H": (1, 1500, 1500, False),
+        "ISIC": (1, 0, 379, True),
+        "CVC-ColonDB": (1, 0, 380, True),
+        "CVC-ClinicDB": (1, 0, 612, True),
+        "Kvasir": (1, 0, 1000, True),
+        "Endo": (1, 0, 200, True),
+    }
 
 
 def test_plain_folder_of_one_category(tmp_path):
@@ -289,6 +361,59 @@ def test_manifest_with_labels_and_masks(tmp_path, ending):
         (str(tmp_path / "a.png"), None, 0, "good"),
         (str(tmp_path / "b.png"), str(tmp_path / "m/b.png"), 1, "anomaly"),
     ]
+
+
+SECRET = "wJalrXUtnFEMI"
+
+
+def write_manifest(folder, mask, uri="a.png"):
+    path = folder / "set.jsonl"
+    path.write_text(json.dumps({"uri": uri, "label": 1, "mask_uri": mask}))
+    return path
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        f"s3://key:{SECRET}@bucket/m.png",
+        f"simplecache::s3://key:{SECRET}@bucket/m.png",
+        "zip://m.png::/etc/archive.zip",
+        "ssh://host/m.png",
+        7,
+    ],
+)
+def test_a_mask_that_may_not_be_reached_is_refused_with_its_row(tmp_path, mask):
+    """Credentials, chains and exotic protocols, as of images; the secret is not repeated."""
+    with pytest.raises(InputError, match=r"set.jsonl#0: mask_uri.*: expected a ") as error:
+        read_plain(str(write_manifest(tmp_path, mask)))
+    assert SECRET not in str(error.value)
+
+
+@pytest.mark.parametrize("mask", [None, "", "  ", float("nan")])
+def test_a_row_without_a_mask_has_none(tmp_path, mask):
+    """However its writer says so."""
+    (image,) = read_plain(str(write_manifest(tmp_path, mask))).images
+    assert image.mask_uri is None
+
+
+def test_signed_addresses_are_read_by_and_not_shown(tmp_path):
+    """Of images and masks."""
+    pytest.importorskip("aiohttp")
+    uri, mask = (f"https://host/{name}.png?X-Amz-Signature={SECRET}" for name in "im")
+    (image,) = read_plain(str(write_manifest(tmp_path, mask, uri))).images
+    assert (image.image_uri, image.mask_uri) == ("https://host/i.png", "https://host/m.png")
+    assert (image.image_path, image.mask_path) == (uri, mask)
+    assert SECRET not in repr(image)
+
+
+def test_detours_to_a_mask_in_a_store_are_resolved():
+    """Stores know no `..`."""
+    fs = fsspec.filesystem("memory")
+    fs.pipe_file("/sets/lists/m.csv", b"uri,label,mask_uri\n../i/b.png,1,../m/b.png\n")
+    (image,) = read_plain("memory://sets/lists/m.csv").images
+    assert (image.image_uri, image.mask_uri) == ("memory:///sets/i/b.png", "memory:///sets/m/b.png")
+    assert image.mask_path.endswith("/sets/m/b.png")
+    fs.rm("/sets", recursive=True)
 
 
 def test_manifest_without_labels_is_refused(tmp_path):

@@ -108,6 +108,14 @@ def test_aupro_by_hand():
     assert count([scores], [mask]).aupro().value == pytest.approx(0.25 / 0.3)
 
 
+@pytest.mark.parametrize(("limit", "expected"), [(0.3, 0.0), (0.6, 0.5), (1.0, 0.7)])
+def test_aupro_ends_where_the_curve_first_reaches_the_limit(limit, expected):
+    """Three of ten normal pixels rank first, then the region: a step up at 0.3 is no part of the area before it."""
+    mask = np.array([[0] * 10 + [1, 1]], bool)
+    scores = np.array([[3] * 3 + [1] * 7 + [2, 2]], np.float16)
+    assert count([scores], [mask]).aupro(limit).value == pytest.approx(expected)
+
+
 def test_regions_touch_at_corners():
     """Pixels that touch at a corner are one region."""
     counts = count([np.zeros((2, 2), np.float16)], [np.eye(2, dtype=bool)])

@@ -21,6 +21,7 @@ from cops.training.pretraining import (
     encode_two_paths,
     initialise,
     patch_losses,
+    peak_loss,
     rate_at,
 )
 from cops.vision import encode_images
@@ -110,6 +111,13 @@ def test_patch_losses_against_loops() -> None:
         overlaps.append(1 - (2 * common + 1) / float(probability[image].sum() + target[image].sum() + 1))
     assert float(entropy) == pytest.approx(sum(terms) / 10, rel=1e-5)
     assert float(dice) == pytest.approx(sum(overlaps) / 2, rel=1e-5)
+
+
+def test_peak_loss_looks_at_four_patches() -> None:
+    margins = torch.tensor([[9.0, 1.0, 2.0, 3.0, 4.0, -9.0], [0.0, -1.0, -2.0, -3.0, -90.0, -90.0]])
+    logits = torch.stack([torch.zeros_like(margins), margins], dim=-1)
+    found = float(peak_loss(logits, torch.tensor([True, False])))
+    assert found == pytest.approx((math.log1p(math.exp(-4.5)) + math.log1p(math.exp(-1.5))) / 2, rel=1e-5)
 
 
 def test_the_two_paths_are_those_that_scores_come_from() -> None:

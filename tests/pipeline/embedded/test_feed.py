@@ -32,6 +32,7 @@ from pipeline.embedded.pool import Pool
 from pipeline.embedded.surfaces import FAMILIES
 from pipeline.embedded.world import NOUNS as NOUNS_OF_SAMPLES
 from pipeline.embedded.world import STATES_OF_SAMPLES, twins
+from pipeline.errors import InputError, RunError
 from pipeline.samples.catalog import stream
 
 
@@ -132,7 +133,7 @@ def test_what_the_world_draws_has_a_word() -> None:
     ],
 )
 def test_labelled_sets_are_read_as_any_dataset_is(draw, count: int | None, tmp_path: Path) -> None:
-    manifest = write_set(tmp_path / "set", draw())
+    manifest = write_set(tmp_path / "set", draw(), {})
     dataset = read_plain(str(manifest))
     assert count is None or len(dataset.images) == count
     assert dataset.count(0) and dataset.count(1) and not dataset.remarks
@@ -149,8 +150,22 @@ def test_a_set_that_was_not_finished_is_drawn_again(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_set(tmp_path, broken())
-    assert len(read_plain(str(write_set(tmp_path, world_pictures(2, 2, 64)))).images) == 4
+        write_set(tmp_path, broken(), {"seed": 2})
+    assert len(read_plain(str(write_set(tmp_path, world_pictures(2, 2, 64), {"seed": 2}))).images) == 4
     before = (tmp_path / "manifest.csv").stat().st_mtime_ns
-    write_set(tmp_path, broken())  # whole: nothing is drawn
+    write_set(tmp_path, broken(), {"seed": 2})  # whole: nothing is drawn
     assert (tmp_path / "manifest.csv").stat().st_mtime_ns == before
+
+
+def test_a_set_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    """Pictures of one seed are never taken for those of another."""
+    write_set(tmp_path, world_pictures(2, 1, 64), {"seed": 2})
+    with pytest.raises(InputError, match="begun otherwise: seed was 2, is now 3"):
+        write_set(tmp_path, world_pictures(3, 1, 64), {"seed": 3})
+
+
+def test_a_disk_too_small_for_the_pool_is_said(tmp_path: Path) -> None:
+    """Before anything is drawn: a full disk under a memory map ends a process without a word."""
+    with pytest.raises(RunError, match=r"needs 699\.0 GB, the disk has \d+\.\d GB free"):
+        Pool(tmp_path / "world", seed=0, count=1_000_000, side=316).draw(1)
+    assert not list(tmp_path.glob("world/*"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,17 @@ import cops
 from cops.texts import encode_texts, words_of
 from cops.zero_shot import encode_states
 from pipeline.embedded import pretrain as pretraining
+from pipeline.embedded import world
 from pipeline.embedded.feed import Phase
+from pipeline.embedded.folder import keep_to
 from pipeline.embedded.make import Making, make_embedded
 from pipeline.embedded.pretrain import PretrainingRecipe, pretrain
+from pipeline.errors import InputError
 
 SHORT = PretrainingRecipe(
-    pictures=4, phases=(Phase(steps=2, pairs=1, grid=4), Phase(steps=1, pairs=1, grid=6)), cool_down=1
+    pictures=4,
+    phases=(Phase(steps=2, pairs=1, grid=4), Phase(steps=1, pairs=1, grid=6, crowds=0.3, peak=0.5)),
+    cool_down=1,
 )
 
 
@@ -31,15 +37,17 @@ def test_pretraining_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: p
         (tmp_path / name).mkdir()
     whole = pretrain(SHORT, tmp_path / "whole", workers=0)
 
-    def killed(*_: object) -> None:
+    write = pretraining._Journal.write
+
+    def killed(journal: pretraining._Journal) -> None:
+        write(journal)
         raise KeyboardInterrupt
 
-    report = pretraining._report
+    monkeypatch.setattr(pretraining._Journal, "write", killed)
     for _ in range(2):  # once in each phase
-        monkeypatch.setattr(pretraining, "_report", killed)
         with pytest.raises(KeyboardInterrupt):
             pretrain(SHORT, tmp_path / "stopped", workers=0)
-    monkeypatch.setattr(pretraining, "_report", report)
+    monkeypatch.setattr(pretraining._Journal, "write", write)
     assert int(load_file(tmp_path / "stopped" / "pretraining.safetensors")["step"]) == 2
     again = pretrain(SHORT, tmp_path / "stopped", workers=0)
     assert all(tensor.equal(again.state_dict()[name]) for name, tensor in whole.state_dict().items())
@@ -57,8 +65,17 @@ def test_the_making_leaves_a_small_complete_model(tmp_path: Path) -> None:
     with pytest.raises(cops.ConfigError, match="does not know 'hazelnut'"):
         encode_texts(model, ["a photo of a hazelnut"])
 
+    assert model.provenance["pretraining"]["seconds"] > 0
     before = (tmp_path / "work" / "pretraining.safetensors").stat().st_mtime_ns
     again = make_embedded(making, tmp_path / "work", tmp_path / "again.safetensors", workers=0)
     assert (tmp_path / "work" / "pretraining.safetensors").stat().st_mtime_ns == before
     assert again == told
     assert cops.load(tmp_path / "again.safetensors").model_id == model.model_id
+
+
+def test_a_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    """What differs is named, and nothing in the folder is touched."""
+    keep_to(tmp_path, {**asdict(Making(pretraining=SHORT)), "world": world.digest()})
+    with pytest.raises(InputError, match=r"begun otherwise: epochs was 10, is now 3\. Give the same"):
+        make_embedded(Making(pretraining=SHORT, epochs=3), tmp_path, tmp_path / "model.safetensors", workers=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.json"]

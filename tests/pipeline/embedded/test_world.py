@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
 
-from pipeline.embedded import damage, heldout, objects, surfaces, world
+from pipeline.embedded import crowds, damage, heldout, objects, surfaces, world
 from pipeline.samples import catalog
 from pipeline.samples.catalog import stream
 
@@ -70,12 +73,41 @@ def test_surfaces_are_neither_blank_nor_out_of_range(family: str) -> None:
     assert not np.array_equal(drawn[0], drawn[1])
 
 
-def test_what_is_kept_for_testing_is_in_no_training() -> None:
-    assert not set(heldout.CATEGORIES) & set(world.TRAINED_CATEGORIES)
-    assert set(heldout.CATEGORIES) | set(world.TRAINED_CATEGORIES) == set(catalog.CATEGORIES)
-    trained = {function.__module__ for function in catalog.DEFECTS.values()} | {damage.__name__}
-    assert not {function.__module__ for function in heldout.KINDS.values()} & trained
-    assert not set(heldout.KINDS) & {*catalog.DEFECTS, *damage.KINDS}
+def test_crowds_are_scenes_of_their_own() -> None:
+    """Pictures that depend on their number alone, with damage that can be seen."""
+    pairs = [world.twins(5, index, SIDE, crowds=1.0) for index in range(12)]
+    assert np.array_equal(world.twins(5, 3, SIDE, crowds=1.0).damaged, pairs[3].damaged)
+    changes = [np.abs(pair.normal.astype(int) - pair.damaged)[pair.mask].mean() for pair in pairs if pair.mask.any()]
+    assert len(changes) > 9 and np.median(changes) > 10
+
+
+def test_crowds_hold_several_pieces() -> None:
+    """Parts in many islands, and beside the parts nothing but their shade on the ground."""
+    found = []
+    for number in range(12):
+        scene, _ = crowds.some_crowd(SIDE, stream(11, number))
+        assert scene.image.dtype == np.float32 and np.isfinite(scene.image).all() and scene.image.min() >= 0
+        beside = scene.part == 0
+        assert (scene.image[beside] <= scene.behind[beside] + 1e-5).all()
+        found.append(cv2.connectedComponents((scene.part > 0.5).astype(np.uint8))[0] - 1)
+    assert min(found) >= 1 and max(found) >= 6
+
+
+def test_what_is_kept_for_testing_is_in_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a held-out product nor a held-out kind of defect is ever asked for by the world."""
+
+    def asked(*_: object) -> None:
+        raise AssertionError("drawn for training")
+
+    kept = {name: replace(catalog.CATEGORIES[name], scene=asked) for name in heldout.CATEGORIES}
+    monkeypatch.setattr(catalog, "CATEGORIES", catalog.CATEGORIES | kept)
+    for kind in heldout.KINDS:
+        monkeypatch.setitem(heldout.KINDS, kind, asked)
+    assert len(kept) == 9 and len(heldout.KINDS) == 5
+    nouns = {world.twins(7, index, 48, crowds=0.3 * (index % 2)).noun for index in range(400)}
+    assert set(world.NOUNS.values()) <= nouns
+    with pytest.raises(AssertionError, match="drawn for training"):
+        heldout.draw("washer", None, seed=0, index=0, size_px=48)
 
 
 @pytest.mark.parametrize("category", heldout.CATEGORIES)

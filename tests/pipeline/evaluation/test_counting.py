@@ -1,6 +1,7 @@
 """Rows of the scores and masks on disk to counts: the pixels of sound masks, and a name for each that is not."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ from PIL import Image
 from sklearn.metrics import average_precision_score
 
 from cops.maps import anomaly_map
+from pipeline.datasets import Dataset, LabelledImage
 from pipeline.datasets.pixels import resize_mask
 from pipeline.decode import DecodeRules
 from pipeline.evaluation import counting
-from pipeline.evaluation.counting import Counted, CountMaps
+from pipeline.evaluation.counting import Counted, CountMaps, signed_masks
+from pipeline.sources.items import image_id
 
 SIDE, GRID, SIZE = 40, 5, (60, 30)  # of the model, of its scores, of the pictures (width, height)
 COUNT = CountMaps(image_size=SIDE, sigma_px=2.0, rules=DecodeRules())
@@ -95,6 +98,27 @@ def test_flawed_masks_are_named_and_not_counted(put):
     np.testing.assert_array_equal(with_flaws.pixels.anomalous, without.pixels.anomalous)
     assert with_flaws.marked == without.marked == (1, 1)
     assert len(with_flaws.scores) == 8
+
+
+def test_a_signed_mask_is_read_by_what_the_dataset_knows_and_no_table_holds(put):
+    """Of the image that it belongs to; the other masks by their URIs, and no flaw tells the signature."""
+    signed = LabelledImage(
+        image_uri="https://host/get",
+        unique="?id=1",
+        mask_uri="https://host/m",
+        mask_path="https://host/m?X-Amz-Signature=secret",
+        label=1,
+        category="c",
+        kind="crack",
+    )
+    own = replace(signed, unique="?id=2", mask_uri="/m.png", mask_path="/m.png")
+    paths = signed_masks(Dataset(name="d", root="/d", images=(signed, own)))
+    assert paths == {image_id("https://host/get?id=1"): signed.mask_path}
+    rows = [row("s", 1, "https://host/m") | {"image_id": "s"}, row("a", 1, put("a", blob())) | {"image_id": "a"}]
+    counted = COUNT(counting._with_paths(table(*rows), {"s": str(put("s", blob()))}))
+    assert (counted.marked, counted.flaws) == ((0, 2), [])
+    (flaw,) = COUNT(counting._with_paths(table(rows[0]), {"s": str(put("s", b"no picture"))})).flaws
+    assert flaw.item.mask_uri == "https://host/m"
 
 
 def test_a_mask_that_is_gone_is_a_flaw(tmp_path: Path):

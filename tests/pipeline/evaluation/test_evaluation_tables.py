@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from making import counted, evaluation, flawed, image, method_result, two_categories
 
-from pipeline.evaluation.measures import METRICS, measure
+from pipeline.evaluation.measures import measure
 from pipeline.evaluation.tables import as_csv, as_parquet, flaws_table, metrics_table
+from pipeline.metrics import METRICS
 
 
 @pytest.fixture

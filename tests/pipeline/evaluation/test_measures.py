@@ -5,8 +5,8 @@ import pytest
 from making import counted
 
 from pipeline.evaluation.counting import Counted
-from pipeline.evaluation.measures import METRICS, NO_MASK, NO_SOUND_MASK, mean_of, measure
-from pipeline.metrics import Curve, rank_images
+from pipeline.evaluation.measures import NO_SOUND_MASK, mean_of, measure
+from pipeline.metrics import METRICS, NO_MASK, Curve, rank_images
 
 
 def reasons(found):

@@ -10,18 +10,20 @@ from small_training import PartOf, source_of, write_images
 from cops.training.fit import Team
 from pipeline.datasets.plain import read_plain
 from pipeline.errors import InputError
-from pipeline.training.survey import check_for_training, report, require_usable, survey
+from pipeline.training.config import Data
+from pipeline.training.survey import check_for_training, open_dataset, report, require_usable, survey
 
 
 def spoiled(root):
-    """One image of each flaw, one that is unmarked; 5 normal and 6 anomalous before."""
-    write_images(root)
+    """One image of each flaw, one that is unmarked; 5 normal and 7 anomalous before."""
+    write_images(root, anomalous=7)
     truth, test = root / "part/ground_truth", root / "part/test"
     Image.fromarray(np.ones((64, 81), bool)).save(truth / "spot/5_mask.png")
     Image.fromarray(np.zeros((64, 80), bool)).save(truth / "spot/6_mask.png")
     (truth / "spot/7_mask.png").write_bytes(b"no picture")
     (truth / "spot/8_mask.png").unlink()
     (test / "spot/9.png").write_bytes(b"")
+    Image.fromarray(np.arange(64 * 80).reshape(64, 80) == 1000).save(truth / "spot/11_mask.png")  # one pixel
     (truth / "good").mkdir()
     Image.fromarray(np.ones((64, 80), bool)).save(truth / "good/0_mask.png")
     return root
@@ -38,6 +40,7 @@ def test_flaws_are_counted_by_kind(tmp_path, caplog):
     told = found.describe()
     assert told["flawed"] == {
         "empty_mask": 1,
+        "mask_lost_in_resizing": 1,
         "mask_of_a_normal_image": 1,
         "mask_of_another_size": 1,
         "unreadable_image": 1,
@@ -91,6 +94,15 @@ def test_labels_are_part_of_the_hash(images, tmp_path):
         manifests[-1].write_text(f"uri,label\n{picture},{label}\n")
     one, other = (read(path, masks_needed=False).digest() for path in manifests)
     assert one != other
+
+
+def test_remarks_are_told_of_every_dataset_that_is_opened(tmp_path, caplog):
+    """Of one to train on as of one to validate on."""
+    root = spoiled(tmp_path / "parts")
+    with caplog.at_level(logging.WARNING):
+        open_dataset(Data(name="plain", uri=str(root)))
+    assert "parts: 1 anomalous images have no mask; the first: " in caplog.text
+    assert "parts: 1 normal images have a mask" in caplog.text
 
 
 def test_a_dataset_without_anomalous_images_is_refused(tmp_path):

@@ -16,7 +16,7 @@ from pipeline.training import folder as folders
 from pipeline.training.config import Data, Start
 from pipeline.training.folder import Folder
 from pipeline.training.record import best_of, differences, epoch_record
-from pipeline.training.run import _finished, prepare
+from pipeline.training.run import prepare, train
 
 SEEDED = {"epochs": 3, "batch_size": 4, "seed": 7}
 
@@ -148,7 +148,7 @@ def test_a_complete_training_is_not_done_again(trained, images, model_file, vali
     """It is told with what it gave."""
     validation = Data(name="plain", uri=str(validated_on))
     config = request(images, trained, model_file, validation=validation, overrides=SEEDED, metric="pixel_auroc")
-    outcome = _finished(prepare(config)[0])
+    outcome = train(config)
     assert outcome.was_complete
     assert [epoch["epoch"] for epoch in outcome.epochs] == [1, 2, 3]
     longer = request(
@@ -156,6 +156,43 @@ def test_a_complete_training_is_not_done_again(trained, images, model_file, vali
     )
     with pytest.raises(InputError, match=r"recipe.seed was 7, is now 8"):
         prepare(longer)
+
+
+@pytest.mark.parametrize("name", ["best.safetensors", "loss.png", "log.jsonl"])
+def test_a_kill_after_the_last_epoch_is_made_good(name, images, model_file, tmp_path, monkeypatch):
+    """The next command publishes the last epoch, whichever file of it was to be written; then it is complete."""
+    config = request(images, tmp_path, model_file)
+    real = Folder.write
+
+    def write(folder, path, content):
+        if path.name == name and len(folder.read_state().epochs) == 3:
+            raise KeyboardInterrupt
+        real(folder, path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "write", write)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    assert [line["epoch"] for line in log_of(tmp_path)[1:]] == [1, 2]
+    outcome = train(config)
+    assert (outcome.best["epoch"], len(outcome.epochs)) == (3, 3)
+    assert (tmp_path / "best.safetensors").read_bytes() == (tmp_path / "epochs/03.safetensors").read_bytes()
+    assert [line["epoch"] for line in log_of(tmp_path)[1:]] == [1, 2, 3]
+    assert train(config).was_complete
+
+
+def test_a_lost_best_checkpoint_is_written_again(images, model_file, tmp_path):
+    """By the same command, of a training that is complete otherwise; where its epoch is lost, too, that is said."""
+    config = request(images, tmp_path, model_file)
+    train(config)
+    best, last = tmp_path / "best.safetensors", tmp_path / "epochs/03.safetensors"
+    best.unlink()
+    train(config)
+    assert best.read_bytes() == last.read_bytes()
+    best.unlink()
+    last.unlink()
+    with pytest.raises(RunError, match=r"cannot read .*03\.safetensors"):
+        train(config)
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,18 @@ def test_two_processes_count_what_one_counts(surveyed):
     assert both == pytest.approx(validate(source.model, source, usable, Team()), abs=1e-12)
 
 
+def test_a_category_without_a_metric_is_in_no_mean(surveyed):
+    """Image metrics are the other category's alone; where none has any, there is none, never 0."""
+    source, usable = surveyed
+    anomalous = [one for one in usable if one.item.category == "one" and one.item.label]
+    other = [one for one in usable if one.item.category == "other"]
+    both, alone = (validate(source.model, source, images, Team()) for images in ([*anomalous, *other], other))
+    assert all(both[name] == alone[name] for name in ("image_auroc", "image_ap", "image_f1_max"))
+    assert all(both[name] != alone[name] for name in ("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro"))
+    found = validate(source.model, source, anomalous, Team())
+    assert set(found) == {"pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro"}
+
+
 def test_features_give_the_whole_forward_pass(surveyed):
     """`align` on what the tower gave is `forward`."""
     model = surveyed[0].model
