@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 if __name__ == "__main__":  # however it is started, `cops` and `pipeline` are found beside `jobs`
@@ -12,10 +12,10 @@ if __name__ == "__main__":  # however it is started, `cops` and `pipeline` are f
 import tyro
 
 from cops.errors import CopsError
+from jobs.decoding import Decoding
 from jobs.exits import DONE, INTERRUPTED, TOO_MANY_BAD, fail
 from jobs.logs import log_to_stderr
 from pipeline.config import DatasetName, Device, Precision, new_run_id
-from pipeline.decode import DecodeRules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +66,7 @@ class Options:
     limit: int | None = None
     """Only N images, taken from each category's normal and anomalous ones in turn."""
 
-    bit_depth_range: str | None = None
-    """LO:HI, what is black and white in 16-bit and float images. Default: the full range of the bit depth."""
-
-    alpha_background: str = "#ffffff"
-    """The colour behind transparent pixels."""
+    decoding: tyro.conf.OmitArgPrefixes[Decoding] = field(default_factory=Decoding)
 
 
 def main(options: Options) -> int:
@@ -90,7 +86,7 @@ def _evaluate(options: Options, run_id: str) -> int:
     from pipeline.evaluation.evaluate import EvaluateConfig  # noqa: PLC0415
 
     given = vars(options) | {"run_id": run_id}
-    rules = DecodeRules(**{name: given.pop(name) for name in ("bit_depth_range", "alpha_background")})
+    rules = given.pop("decoding").rules()
     report = output.evaluate_and_report(EvaluateConfig(**given, decode=rules))
     print(report.text)
     return TOO_MANY_BAD if report.too_many_bad else DONE

@@ -1,4 +1,4 @@
-"""Make the packaged model again, from nothing: `python jobs/make_embedded.py --folder build/embedded`."""
+"""Make the packaged model again, from nothing: `python jobs/make_embedded.py make --folder build/embedded`."""
 
 from __future__ import annotations
 
@@ -84,6 +84,7 @@ def write_unseen(command: Unseen) -> int:
     draw = labelled.unseen_products if command.products_only else labelled.unseen_pictures
     pictures = draw(command.seed, normal=command.normal, of_a_kind=command.of_a_kind, side=command.size)
     recipe = {name: value for name, value in vars(command).items() if name != "output"}
+    recipe["pictures"] = labelled.digest_unseen()
     print(labelled.write_set(command.output, pictures, recipe))
     return DONE
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +13,10 @@ if __name__ == "__main__":  # however it is started, `cops` and `pipeline` are f
 import tyro
 
 from cops.errors import CopsError
+from jobs.decoding import Decoding
 from jobs.exits import DONE, INTERRUPTED, TOO_MANY_BAD, fail
 from jobs.logs import log_to_stderr
 from pipeline.config import Device, Format, Precision, ScoreConfig, new_run_id
-from pipeline.decode import DecodeRules
 from pipeline.errors import InputError
 
 Repeatable = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
@@ -100,17 +100,7 @@ class Options:
     top: int = 12
     """How many of the highest scores to show, as a table and as a contact sheet; 0 for none."""
 
-    bit_depth_range: str | None = None
-    """LO:HI, what is black and white in 16-bit and float images. Default: the full range of the bit depth."""
-
-    alpha_background: str = "#ffffff"
-    """The colour behind transparent pixels."""
-
-    max_pixels: int = DecodeRules.max_pixels
-    """Larger images are quarantined."""
-
-    max_bytes: int = DecodeRules.max_bytes
-    """Larger files are quarantined."""
+    decoding: tyro.conf.OmitArgPrefixes[Decoding] = field(default_factory=Decoding)
 
     def config(self) -> ScoreConfig:
         """Raises:  InputError: options that cannot be meant."""
@@ -118,12 +108,6 @@ class Options:
             raise InputError("no --input, and no sample archive here; `make score` or jobs/make_samples.py writes one")
         if self.top < 0:
             raise InputError(f"--top: expected 0 or more, got {self.top}")
-        rules = DecodeRules(
-            max_pixels=self.max_pixels,
-            max_bytes=self.max_bytes,
-            bit_depth_range=self.bit_depth_range,
-            alpha_background=self.alpha_background,
-        )
         return ScoreConfig(
             inputs=self.input or (str(SAMPLES),),
             output=self.output,
@@ -145,7 +129,7 @@ class Options:
             precision=self.precision,
             max_error_fraction=self.max_error_fraction,
             limit=self.limit,
-            decode=rules,
+            decode=self.decoding.rules(),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 if __name__ == "__main__":  # however it is started, `cops` and `pipeline` are found beside `jobs`
@@ -12,10 +12,10 @@ if __name__ == "__main__":  # however it is started, `cops` and `pipeline` are f
 import tyro
 
 from cops.errors import CopsError
+from jobs.decoding import Decoding
 from jobs.exits import DONE, INTERRUPTED, TOO_MANY_BAD, fail
 from jobs.logs import log_to_stderr
 from pipeline.config import DatasetName, Device
-from pipeline.decode import DecodeRules
 from pipeline.errors import InputError
 from pipeline.training.config import Data, Metric, Start, TrainConfig
 
@@ -104,11 +104,7 @@ class Options:
     max_error_fraction: float = 0.01
     """More flawed images than this share ends a training with exit code 3, all the same done."""
 
-    bit_depth_range: str | None = None
-    """LO:HI, what is black and white in 16-bit and float images. Default: the full range of the bit depth."""
-
-    alpha_background: str = "#ffffff"
-    """The colour behind transparent pixels."""
+    decoding: tyro.conf.OmitArgPrefixes[Decoding] = field(default_factory=Decoding)
 
     def config(self) -> TrainConfig:
         """Raises:  InputError: options that cannot be meant."""
@@ -138,7 +134,7 @@ class Options:
             device=self.device,
             cache=self.cache,
             max_error_fraction=self.max_error_fraction,
-            decode=DecodeRules(bit_depth_range=self.bit_depth_range, alpha_background=self.alpha_background),
+            decode=self.decoding.rules(),
         )
 
     def _given(self, *names: str) -> dict[str, float]:

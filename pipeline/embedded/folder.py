@@ -22,7 +22,9 @@ def keep_to(folder: Path, recipe: Mapping[str, Any]) -> None:
     path = folder / RECIPE
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(now, indent=1) + "\n")
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(now, indent=1) + "\n")
+        partial.replace(path)
         return
     if found := list(differences(json.loads(path.read_text()), now)):
         raise InputError(f"{folder} was begun otherwise: {'; '.join(found)}. Give the same values, or another folder")

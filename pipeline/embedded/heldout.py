@@ -11,6 +11,7 @@ import numpy as np
 from numpy.random import Generator
 
 from pipeline.embedded.world import TRAINED_CATEGORIES
+from pipeline.errors import InputError
 from pipeline.samples import catalog
 from pipeline.samples.camera import expose, shoot
 from pipeline.samples.catalog import Picture, stream
@@ -122,7 +123,10 @@ KINDS: dict[str, Callable[[Scene, Generator], Damage]] = {
 
 
 def draw(category: str, kind: str | None, *, seed: int, index: int, size_px: int) -> Picture:
-    """Picture `index` of a category with a defect of a held-out kind, or without one."""
+    """Picture `index` of a category with a defect of a held-out kind, or without one.
+
+    Raises:  InputError: the picture is too small for the defect to be seen.
+    """
     product = catalog.CATEGORIES[category]
     key = sum(ord(letter) << (5 * at) for at, letter in enumerate(category))
     scene = product.scene(size_px, stream(seed, 31, key), stream(seed, 32, key, index))
@@ -137,5 +141,7 @@ def draw(category: str, kind: str | None, *, seed: int, index: int, size_px: int
                 best, image, mask = clear, np.where(where[..., None], changed, scene.image), where
             if best > _CLEAR:
                 break
+        if not mask.any():
+            raise InputError(f"{category}: expected room for a defect of kind {kind!r}, got {size_px} px a side")
     exposure = expose(size_px, stream(seed, 34, key), stream(seed, 35, key, index), grey=product.grey)
     return Picture(image=shoot(image.astype(np.float32), exposure), mask=mask)

@@ -7,6 +7,7 @@ reads.
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from pipeline.samples.plan import encode
 MANIFEST = "manifest.csv"
 _COLUMNS = ("uri", "label", "mask_uri", "category", "kind")
 _GOOD, _WORLD = "good", "world"
+_DIGEST_PX = 96
 _CROWDS = 0.3  # the share of scenes of many pieces
 
 
@@ -66,10 +68,12 @@ def world_pictures(seed: int, count: int, side: int) -> Iterator[Labelled]:
 
 
 def unseen_pictures(seed: int, *, normal: int, of_a_kind: int, side: int) -> Iterator[Labelled]:
-    """Products and kinds of defects that no training saw."""
+    """Products and kinds of defects that no training saw.
+
+    Raises:  InputError: the pictures are too small for their defects.
+    """
     for category in heldout.CATEGORIES:
-        kinds = [None] * normal + [kind for kind in heldout.KINDS for _ in range(of_a_kind)]
-        for index, kind in enumerate(kinds):
+        for index, kind in _plan(heldout.KINDS, normal, of_a_kind):
             picture = heldout.draw(category, kind, seed=seed, index=index, size_px=side)
             yield Labelled(picture, category, kind or _GOOD)
 
@@ -77,11 +81,22 @@ def unseen_pictures(seed: int, *, normal: int, of_a_kind: int, side: int) -> Ite
 def unseen_products(seed: int, *, normal: int, of_a_kind: int, side: int) -> Iterator[Labelled]:
     """Products that no training saw, with the sample archive's own kinds of defects, which it did."""
     for category in heldout.CATEGORIES:
-        kinds: list[str | None] = [None] * normal
-        kinds += [kind for kind in catalog.CATEGORIES[category].defects for _ in range(of_a_kind)]
-        for index, kind in enumerate(kinds):
+        for index, kind in _plan(catalog.CATEGORIES[category].defects, normal, of_a_kind):
             picture = catalog.draw(category, kind, seed=seed, index=index, size_px=side)
             yield Labelled(picture, category, kind or _GOOD)
+
+
+def _plan(kinds: Iterable[str], normal: int, of_a_kind: int) -> Iterator[tuple[int, str | None]]:
+    return enumerate([None] * normal + [kind for kind in kinds for _ in range(of_a_kind)])
+
+
+def digest_unseen() -> str:
+    """Of a small picture of each product and kind: tells whether they are still drawn as they were."""
+    found = hashlib.sha256()
+    for draw in (unseen_pictures, unseen_products):
+        for one in draw(0, normal=1, of_a_kind=1, side=_DIGEST_PX):
+            found.update(one.picture.image.tobytes() + one.picture.mask.tobytes())
+    return found.hexdigest()[:16]
 
 
 def _write(folder: Path, number: int, one: Labelled) -> dict[str, str | int]:

@@ -92,13 +92,13 @@ def pretrain(recipe: PretrainingRecipe, folder: Path, *, workers: int = 1) -> co
     """Train, or go on where an earlier run in this folder was stopped; the model with the mean of its last weights."""
     model = fresh_model(recipe)
     trainer = _trainer(recipe, model)
-    journal = _Journal(folder, trainer)
+    pools = [drawn_pool(recipe, folder, phase.crowds, model.image_size, workers=workers + 1) for phase in recipe.phases]
+    journal = _Journal(folder, trainer)  # whose clock starts when all is drawn
     done = first = 0  # steps, and pairs, before the phase at hand
-    for phase in recipe.phases:
+    for phase, pool in zip(recipe.phases, pools, strict=True):
         left = done + phase.steps - trainer.step_number
         if left > 0:
             trainer.weights = PretrainingWeights(peak=phase.peak)
-            pool = drawn_pool(recipe, folder, phase.crowds, model.image_size, workers=workers + 1)
             begin = first + (phase.steps - left) * phase.pairs
             for batch in batches(model.config, phase, pool, seed=recipe.seed, first=begin, steps=left, workers=workers):
                 rate = rate_at(trainer.step_number, recipe.steps, warm_up=recipe.warm_up, cool_down=recipe.cool_down)
@@ -158,7 +158,7 @@ class _Journal:
 
 
 def seconds_of(folder: Path) -> float:
-    """How long the steps of a pretraining took, drawing left out, over all its runs."""
+    """How long a pretraining took over all its runs, the drawing of its pools left out."""
     lines = (folder / _LOG).read_text().splitlines()
     return float(round(sum(json.loads(line)["seconds"] for line in lines)))
 

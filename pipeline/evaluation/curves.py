@@ -35,7 +35,7 @@ def draw_curves(categories: Sequence[CategoryMeasures], *, thing: str, title: st
     named = len(categories) <= _MOST_NAMED
     size = (len(names) * _PANEL_INCHES + _LEGEND_INCHES * named, _PANEL_INCHES + 0.6)
     figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(_literal(title), fontsize=10)
     for panel, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         _draw(panel, name, categories, named=named)
     if named:
@@ -52,7 +52,7 @@ def _draw(panel: Axes, name: str, categories: Sequence[CategoryMeasures], *, nam
     for at, one in enumerate(categories):
         colour, width = (colours(at), 1.2) if named else ((0.2, 0.4, 0.7, 0.25), 0.7)
         curve = one.curves.get(name, _NO_CURVE)  # which still has its place in the legend
-        panel.plot(curve.x, curve.y, color=colour, linewidth=width, label=printable(one.category))
+        panel.plot(curve.x, curve.y, color=colour, linewidth=width, label=_literal(one.category))
     if name.endswith("ROC"):
         panel.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle=":")
     if name == "P-PRO":
@@ -63,3 +63,9 @@ def _draw(panel: Axes, name: str, categories: Sequence[CategoryMeasures], *, nam
     panel.set_xlabel(x, fontsize=8)
     panel.set_ylabel(y, fontsize=8)
     panel.tick_params(labelsize=7)
+
+
+def _literal(text: str) -> str:
+    """A name as it is: matplotlib sets dollars as formulas and hides labels that begin with an underscore."""
+    shown = printable(text).replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown

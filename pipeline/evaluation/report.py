@@ -57,13 +57,25 @@ def warnings_of(evaluation: Evaluation) -> list[str]:
     told += evaluation.dataset.remarks
     if evaluation.config.limit:
         told.append(f"only {evaluation.config.limit:,} images were asked for (--limit)")
+    if evaluation.config.dataset in DATASETS:
+        told += _unlike_the_paper(evaluation)
+    return told
+
+
+def _unlike_the_paper(evaluation: Evaluation) -> Iterator[str]:
+    name = evaluation.config.dataset
+    trained_on = evaluation.results[0].run.card.provenance.get("auxiliary_dataset", {}).get("name")
+    papers = "mvtec-ad" if name == "visa" else "visa"
     is_theirs = architecture(evaluation.backbone) == architecture(_PAPER_BACKBONE)
-    if evaluation.config.dataset in DATASETS and not (is_theirs and evaluation.image_size == _PAPER_SIDE):
-        told.append(
+    if trained_on == name:
+        yield f"the model was trained on {name}, whose test images these are: the figures are not zero-shot"
+    if not (is_theirs and evaluation.image_size == _PAPER_SIDE):
+        yield (
             f"the paper's figures are of ViT-L/14@336px at {_PAPER_SIDE} px; this model is another one, at "
             f"{evaluation.image_size} px"
         )
-    return told
+    elif trained_on not in (None, name, papers):
+        yield f"the paper's figures are of a model trained on {papers}; this one was trained on {trained_on}"
 
 
 def main_sections(evaluation: Evaluation) -> list[Section]:

@@ -1,4 +1,4 @@
-"""What a training is asked to do; jobs/train.py makes its flags from these fields."""
+"""What a training is asked to do, checked before anything is read."""
 
 from __future__ import annotations
 
@@ -131,6 +131,8 @@ class TrainConfig:
 
 def _full_path(place: str | None, *, may_be_new: bool = False) -> Any:
     """A local path as one from the root; URIs and names of models, which are no files, stay as they are."""
+    if place is not None and place.startswith("file://"):
+        return open_root(place).path
     if place is None or "://" in place or not (may_be_new or Path(place).exists()):
         return place
     return str(Path(place).resolve())

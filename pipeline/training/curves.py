@@ -29,7 +29,7 @@ def draw_curves(epochs: Sequence[Epoch], *, weights: Mapping[str, float], best: 
     metrics = {name: [epoch["metrics"].get(name, math.nan) for epoch in epochs] for name in epochs[-1]["metrics"]}
     rows = math.ceil((len(panels) + len(metrics)) / _COLUMNS)
     figure = Figure(figsize=(_PANEL_IN[0] * _COLUMNS, _PANEL_IN[1] * rows + 0.5), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title.replace("$", r"\$"))  # a name is no formula
     axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     numbers = [epoch["epoch"] for epoch in epochs]
     for at, (name, values) in enumerate((panels | metrics).items()):

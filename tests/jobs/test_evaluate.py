@@ -4,8 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import tyro
 
 from cops.errors import CheckpointError, CopsError
+from jobs.decoding import Decoding
 from jobs.evaluate import Options, main
 from jobs.exits import DONE, FAILED, INTERRUPTED, TOO_MANY_BAD, WRONG_USE
 from pipeline.config import ScoreConfig
@@ -58,16 +60,17 @@ def test_images_are_decoded_as_in_training(monkeypatch: pytest.MonkeyPatch) -> N
     """By the flags of jobs/train.py and with its share of bad images, for the baseline too."""
     given: list[EvaluateConfig] = []
     monkeypatch.setattr(output, "evaluate_and_report", lambda config: given.append(config) or Report("", False))
-    flags = {"bit_depth_range": "0:4095", "alpha_background": "#102030", "max_error_fraction": 0.2}
-    assert main(replace(OPTIONS, baseline=True, **flags)) == DONE
+    flags = ["--bit-depth-range", "0:4095", "--alpha-background", "#102030", "--max-pixels", "99"]
+    options = tyro.cli(Options, args=["--dataset", "visa", "--data", "d", "--baseline", *flags])
+    assert main(replace(options, max_error_fraction=0.2)) == DONE
     for run in given[0].scoring():
-        assert run.decode == DecodeRules(bit_depth_range="0:4095", alpha_background="#102030")
+        assert run.decode == DecodeRules(bit_depth_range="0:4095", alpha_background="#102030", max_pixels=99)
         assert run.max_error_fraction == 0.2
 
 
 def test_an_unlikely_colour_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
     """Said before anything is read."""
-    assert main(replace(OPTIONS, alpha_background="white")) == WRONG_USE
+    assert main(replace(OPTIONS, decoding=Decoding(alpha_background="white"))) == WRONG_USE
     assert capsys.readouterr().err == "error: --alpha-background: expected a colour such as #ffffff, got 'white'\n"
 
 

@@ -343,6 +343,39 @@ def test_plain_images_and_masks(tmp_path, category):
     assert good[1:3] == (None, 0)
 
 
+def test_a_plain_folder_without_normal_images_shows_by_masks_that_they_are_none(tmp_path):
+    """A folder of normal images by another name would pass for defects otherwise."""
+    root = make_tree(tmp_path, "images/dent/1.png", "images/cut/2.png", "masks/dent/1.png", "masks/cut/2.png")
+    assert [image.label for image in read_plain(root).images] == [1, 1]
+    make_tree(tmp_path, "images/ok/3.png")
+    with pytest.raises(InputError, match="'good' of normal images, or a mask for every image; found cut/, dent/, ok/"):
+        read_plain(root)
+
+
+@pytest.mark.parametrize(
+    ("stray", "shown"),
+    [("images/good/2024-01/2.png", "'images'"), ("images/2.png", "'images'"), ("test/good/old/2.png", "'test'")],
+)
+def test_images_that_the_layout_has_no_place_for_are_told(tmp_path, stray, shown):
+    """Of them, nothing is known; they would be missed."""
+    top = stray.partition("/")[0]
+    make_tree(tmp_path, "masks/dent/1.png") if top == "images" else make_tree(tmp_path, "ground_truth/dent/1_mask.png")
+    dataset = read_plain(make_tree(tmp_path, f"{top}/good/1.png", f"{top}/dent/1.png", stray))
+    (remark,) = dataset.remarks
+    assert f"1 images lie in {shown}" in remark and remark.endswith(f"the first: {stray}")
+    assert len(dataset.images) == 2
+
+
+def test_an_image_has_one_row_in_a_manifest(tmp_path):
+    """Of two masks only one would be counted; the same row again says nothing new."""
+    path = tmp_path / "set.csv"
+    path.write_text("uri,label,mask_uri\na.png,1,m1.png\na.png,1,m1.png\n")
+    assert len(read_plain(str(path)).images) == 1
+    path.write_text("uri,label,mask_uri\na.png,1,m1.png\na.png,1,m2.png\n")
+    with pytest.raises(InputError, match=r"expected one row for each image.*a.png has two.*m1.png, and .*m2.png"):
+        read_plain(str(path))
+
+
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 def test_manifest_with_labels_and_masks(tmp_path, ending):
     """Relative URIs are the manifest's neighbours."""

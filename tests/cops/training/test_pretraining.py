@@ -84,6 +84,7 @@ def batch(number: int) -> CaptionedBatch:
 
 
 def test_contrastive_loss_is_clips_where_captions_differ() -> None:
+    """Cross-entropy of rows and columns."""
     images, texts = (torch.nn.functional.normalize(torch.randn(5, 8), dim=-1) for _ in range(2))
     logits = 20 * images @ texts.T
     expected = sum(torch.nn.functional.cross_entropy(one, torch.arange(5)) for one in (logits, logits.T)) / 2
@@ -92,6 +93,7 @@ def test_contrastive_loss_is_clips_where_captions_differ() -> None:
 
 
 def test_contrastive_loss_counts_every_picture_of_a_caption_as_right() -> None:
+    """Pictures with one caption are not pushed apart."""
     texts = torch.eye(2)
     together = contrastive_loss(texts[[0, 0, 1, 1]], texts, torch.tensor([0, 0, 1, 1]), scale=torch.tensor(50.0))
     apart = contrastive_loss(texts[[0, 1, 1, 1]], texts, torch.tensor([0, 0, 1, 1]), scale=torch.tensor(50.0))
@@ -100,6 +102,7 @@ def test_contrastive_loss_counts_every_picture_of_a_caption_as_right() -> None:
 
 
 def test_patch_losses_against_loops() -> None:
+    """The formulas, patch by patch."""
     logits, target = torch.randn(2, 5, 2), torch.tensor([[0, 0, 1, 0.5, 0], [0, 0, 0, 0, 0]])
     entropy, dice = patch_losses(logits, target)
     probability = logits.softmax(dim=-1)[..., 1]
@@ -114,6 +117,7 @@ def test_patch_losses_against_loops() -> None:
 
 
 def test_peak_loss_looks_at_four_patches() -> None:
+    """The mean margin of the four strongest, as one verdict on the picture."""
     margins = torch.tensor([[9.0, 1.0, 2.0, 3.0, 4.0, -9.0], [0.0, -1.0, -2.0, -3.0, -90.0, -90.0]])
     logits = torch.stack([torch.zeros_like(margins), margins], dim=-1)
     found = float(peak_loss(logits, torch.tensor([True, False])))
@@ -121,6 +125,7 @@ def test_peak_loss_looks_at_four_patches() -> None:
 
 
 def test_the_two_paths_are_those_that_scores_come_from() -> None:
+    """What is trained is what is read later, although attention is written out here."""
     model, pixels = small_model(), textures(3)
     with torch.no_grad():
         ours, scored = encode_two_paths(model.visual, pixels), encode_images(model.visual, pixels)
@@ -140,6 +145,7 @@ def test_first_tokens_are_white() -> None:
 
 
 def test_training_learns_where_the_bright_patch_is() -> None:
+    """In 60 steps, on pictures that it did not see."""
     learner = trainer()
     for number in range(60):
         losses = learner.step(batch(number), 1.0)
@@ -156,6 +162,7 @@ def test_training_learns_where_the_bright_patch_is() -> None:
 
 
 def test_going_on_equals_never_having_stopped() -> None:
+    """Weights, their means and the state of both optimisers, bit for bit."""
     whole, first = trainer(), trainer()
     for number in range(4):
         whole.step(batch(number), 1.0)
@@ -172,6 +179,7 @@ def test_going_on_equals_never_having_stopped() -> None:
 
 
 def test_a_state_of_another_model_is_refused() -> None:
+    """Rather than loaded in part."""
     learner = trainer()
     state = learner.state()
     state["parameter.visual.proj"] = torch.zeros(1)
@@ -180,6 +188,7 @@ def test_a_state_of_another_model_is_refused() -> None:
 
 
 def test_the_rate_rises_holds_and_falls() -> None:
+    """A ramp, a plateau, a ramp down."""
     rates = [rate_at(step, 100, warm_up=10, cool_down=40) for step in range(100)]
     assert rates[:10] == sorted(rates[:10]) and rates[0] == pytest.approx(0.1)
     assert set(rates[10:60]) == {1.0}

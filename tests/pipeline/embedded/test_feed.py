@@ -59,6 +59,7 @@ WINDOWS, WHOLE = Phase(steps=2, pairs=4, grid=4), Phase(steps=2, pairs=4, grid=8
 
 
 def test_a_pool_holds_what_the_world_draws_and_begins_again(pool: Pool) -> None:
+    """Pictures and words, bit for bit; beyond its count they come again."""
     drawn, kept = twins(0, 17, 96), pool[17]
     assert np.array_equal(kept.damaged, drawn.damaged) and np.array_equal(kept.mask, drawn.mask)
     assert (kept.noun, kept.state) == (drawn.noun, drawn.state)
@@ -68,13 +69,29 @@ def test_a_pool_holds_what_the_world_draws_and_begins_again(pool: Pool) -> None:
     assert (pool.folder / "normal.npy").stat().st_mtime_ns == before
 
 
+def test_a_pool_whose_drawing_was_stopped_draws_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And leaves alone what is there."""
+    monkeypatch.setattr("pipeline.embedded.pool._AT_ONCE", 2)
+    pool = Pool(tmp_path, seed=0, count=5, side=48)
+    pool.draw(workers=1)
+    whole = np.load(tmp_path / "normal.npy")
+    np.save(tmp_path / "normal.npy", np.zeros_like(whole))
+    pool._words_of(range(2, 4)).unlink()
+    pool.draw(workers=1)
+    again = np.load(tmp_path / "normal.npy")
+    assert np.array_equal(again[2:4], whole[2:4]) and not again[[0, 1, 4]].any()
+    assert (pool[3].noun, pool[3].state) == (twins(0, 3, 48).noun, twins(0, 3, 48).state)
+
+
 def test_views_of_one_picture_differ_each_time(config: cops.CopsConfig, pool: Pool) -> None:
+    """A picture that comes again is mirrored, turned or lit otherwise."""
     pictures = Pictures(config, WHOLE, pool, seed=0, first=5, count=121)
     assert not torch.equal(pictures[0].pixels, pictures[120].pixels)
 
 
 @pytest.mark.parametrize("phase", [WINDOWS, WHOLE])
 def test_batches_go_on_where_they_were_left(config: cops.CopsConfig, pool: Pool, phase: Phase) -> None:
+    """A training that goes on sees what it would have seen."""
     all_of_them = list(batches(config, phase, pool, seed=0, first=3, steps=2, workers=0))
     last = next(iter(batches(config, phase, pool, seed=0, first=3 + phase.pairs, steps=1, workers=0)))
     assert torch.equal(all_of_them[1].pixels, last.pixels) and list(all_of_them[1].captions) == list(last.captions)
@@ -82,11 +99,13 @@ def test_batches_go_on_where_they_were_left(config: cops.CopsConfig, pool: Pool,
 
 
 def test_a_process_of_its_own_gives_the_same(config: cops.CopsConfig, pool: Pool) -> None:
+    """Views are of the number of the picture, not of who draws them."""
     here, there = (next(iter(batches(config, WINDOWS, pool, seed=0, first=0, steps=1, workers=n))) for n in (0, 1))
     assert torch.equal(here.pixels, there.pixels) and torch.equal(here.coverage, there.coverage)
 
 
 def test_coverage_is_where_twins_differ(config: cops.CopsConfig, pool: Pool) -> None:
+    """The share of each patch that is called damaged follows the change of its pixels."""
     pictures = Pictures(config, WHOLE, pool, seed=0, first=0, count=120)
     inside, outside = [], []
     for at in range(120):
@@ -101,6 +120,7 @@ def test_coverage_is_where_twins_differ(config: cops.CopsConfig, pool: Pool) -> 
 
 
 def test_a_window_without_its_defect_is_called_normal(config: cops.CopsConfig, pool: Pool) -> None:
+    """What a view does not show, it is not called."""
     pictures = Pictures(config, WINDOWS, pool, seed=0, first=0, count=120)
     pairs = [pictures[at] for at in range(120)]
     without = [pair for pair in pairs if pair.kinds[1] < 0]
@@ -110,6 +130,7 @@ def test_a_window_without_its_defect_is_called_normal(config: cops.CopsConfig, p
 
 
 def test_every_word_of_a_caption_is_in_the_vocabulary(config: cops.CopsConfig) -> None:
+    """Of all captions and texts that training uses."""
     rng = stream(0, 1)
     texts = [caption(noun, state, rng) for noun in NOUNS for state in (None, *STATES) for _ in range(4)]
     texts += normal_texts() + anomalous_texts() + state_texts()
@@ -119,6 +140,7 @@ def test_every_word_of_a_caption_is_in_the_vocabulary(config: cops.CopsConfig) -
 
 
 def test_what_the_world_draws_has_a_word() -> None:
+    """And no word is of something that is never drawn."""
     drawn = {noun for _, nouns in FAMILIES.values() for noun in nouns} | {noun for _, noun in _OUTLINES}
     assert drawn | set(NOUNS_OF_SAMPLES.values()) == set(NOUNS)
     assert set(KINDS) == set(STATES) and set(STATES_OF_SAMPLES.values()) <= set(STATES)
@@ -133,6 +155,7 @@ def test_what_the_world_draws_has_a_word() -> None:
     ],
 )
 def test_labelled_sets_are_read_as_any_dataset_is(draw, count: int | None, tmp_path: Path) -> None:
+    """By the reader of plain datasets, every anomalous image with a mask that marks something."""
     manifest = write_set(tmp_path / "set", draw(), {})
     dataset = read_plain(str(manifest))
     assert count is None or len(dataset.images) == count
@@ -145,6 +168,8 @@ def test_labelled_sets_are_read_as_any_dataset_is(draw, count: int | None, tmp_p
 
 
 def test_a_set_that_was_not_finished_is_drawn_again(tmp_path: Path) -> None:
+    """A manifest says that a set is whole; then nothing is drawn."""
+
     def broken():
         yield from list(world_pictures(2, 2, 64))[:1]
         raise KeyboardInterrupt
@@ -162,6 +187,12 @@ def test_a_set_of_another_recipe_is_refused(tmp_path: Path) -> None:
     write_set(tmp_path, world_pictures(2, 1, 64), {"seed": 2})
     with pytest.raises(InputError, match="begun otherwise: seed was 2, is now 3"):
         write_set(tmp_path, world_pictures(3, 1, 64), {"seed": 3})
+
+
+def test_pictures_too_small_for_their_defects_are_refused(tmp_path: Path) -> None:
+    """Rather than called anomalous without a defect."""
+    with pytest.raises(InputError, match=r"expected room for a defect of kind '\w+', got 8 px a side"):
+        list(unseen_pictures(0, normal=0, of_a_kind=2, side=8))
 
 
 def test_a_disk_too_small_for_the_pool_is_said(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def _few_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_pretraining_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped once in each phase, it ends in the same weights, bit for bit."""
     monkeypatch.setattr(pretraining, "_SAVE_EVERY", 1)
     for name in ("whole", "stopped"):
         (tmp_path / name).mkdir()
@@ -54,6 +55,7 @@ def test_pretraining_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: p
 
 
 def test_the_making_leaves_a_small_complete_model(tmp_path: Path) -> None:
+    """One that loads, knows its words and refuses others; made again, nothing is done twice."""
     making = Making(pretraining=SHORT, auxiliary=3, validation=3, epochs=1)
     told = make_embedded(making, tmp_path / "work", tmp_path / "model.safetensors", workers=0)
     assert (tmp_path / "model.safetensors").stat().st_size < 25e6

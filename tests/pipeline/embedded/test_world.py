@@ -21,12 +21,14 @@ def pairs() -> list[world.Twins]:
 
 
 def test_a_picture_depends_on_its_number_alone(pairs: list[world.Twins]) -> None:
+    """Not on what was drawn before it."""
     again = world.twins(5, 17, SIDE)
     assert np.array_equal(again.normal, pairs[17].normal) and np.array_equal(again.damaged, pairs[17].damaged)
     assert not np.array_equal(world.twins(6, 17, SIDE).normal, again.normal)
 
 
 def test_twins_differ_where_the_mask_says(pairs: list[world.Twins]) -> None:
+    """Clearly within it and hardly elsewhere."""
     inside, outside = [], []
     for pair in pairs:
         change = np.abs(pair.normal.astype(int) - pair.damaged).max(axis=-1)
@@ -39,6 +41,7 @@ def test_twins_differ_where_the_mask_says(pairs: list[world.Twins]) -> None:
 
 
 def test_pictures_are_of_many_kinds(pairs: list[world.Twins]) -> None:
+    """Nouns, kinds of defects, and areas from small to half of the picture."""
     assert len({pair.noun for pair in pairs}) > 12 and len({pair.state for pair in pairs}) > 9
     assert {pair.normal.shape for pair in pairs} == {(SIDE, SIDE, 3)}
     areas = [pair.mask.mean() for pair in pairs if pair.mask.any()]
@@ -47,6 +50,7 @@ def test_pictures_are_of_many_kinds(pairs: list[world.Twins]) -> None:
 
 @pytest.mark.parametrize("kind", list(damage.KINDS))
 def test_a_defect_changes_nothing_outside_its_mask(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the camera, to the bit."""
     monkeypatch.setattr(damage, "KINDS", {kind: damage.KINDS[kind]})
     monkeypatch.setattr(damage, "_WEIGHTS", np.ones(1))
     seen = 0
@@ -66,6 +70,7 @@ def test_a_defect_changes_nothing_outside_its_mask(kind: str, monkeypatch: pytes
 
 @pytest.mark.parametrize("family", list(surfaces.FAMILIES))
 def test_surfaces_are_neither_blank_nor_out_of_range(family: str) -> None:
+    """Every family draws something, and something else each time."""
     draw, nouns = surfaces.FAMILIES[family]
     drawn = [draw(SIDE, stream(3, number)) for number in range(6)]
     assert nouns and all(image.dtype == np.float32 and np.isfinite(image).all() for image in drawn)
@@ -112,6 +117,7 @@ def test_what_is_kept_for_testing_is_in_no_training(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("category", heldout.CATEGORIES)
 def test_unseen_defects_can_be_seen(category: str) -> None:
+    """Within their mask, on every product."""
     for number, kind in enumerate(heldout.KINDS):
         picture = heldout.draw(category, kind, seed=1, index=number, size_px=SIDE)
         twin = heldout.draw(category, None, seed=1, index=number, size_px=SIDE)

@@ -45,7 +45,12 @@ def flawed(name: str, category: str, problem: Any = "empty_mask") -> Flawed:
 
 
 def method_result(
-    method: str, categories: list[CategoryMeasures], output: Path, *, bad: list[dict[str, Any]] | None = None
+    method: str,
+    categories: list[CategoryMeasures],
+    output: Path,
+    *,
+    bad: list[dict[str, Any]] | None = None,
+    trained_on: str | None = None,
 ) -> MethodResult:
     images = sum(sum(one.images) for one in categories)
     record = {
@@ -61,7 +66,7 @@ def method_result(
         image_size=56,
         sigma_px=4.0,
         trained=True,
-        provenance={},
+        provenance={"auxiliary_dataset": {"name": trained_on}} if trained_on else {},
     )
     run = RunResult(record=record, layout=RunLayout.at(str(output), "r"), card=card, was_complete=False)
     return MethodResult(method=method, run=run, categories=categories, bad=bad or [])

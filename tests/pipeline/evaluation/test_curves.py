@@ -35,3 +35,10 @@ def test_nothing_to_draw_is_no_picture():
     """Without masks there are no curves of pixels; without normal images, none of images."""
     assert draw_curves([measure("c", counted(masks=False))], thing="P", title="t") is None
     assert draw_curves([measure("c", counted(normal=0))], thing="I", title="t") is None
+
+
+@pytest.mark.parametrize("name", ["US$_5$", "_hidden", "$\\frac$"])
+def test_any_name_of_a_category_is_shown(name):
+    """Dollars are no formulas, and an underscore hides nothing: another name is another picture."""
+    one, other = (draw_curves([measure(shown, counted(1))], thing="I", title="t") for shown in (name, name + "x"))
+    assert not np.array_equal(picture(one), picture(other))

@@ -1,7 +1,9 @@
 """What people read: the terminal's tables, and Markdown."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from making import counted, evaluation, flawed, image, method_result, two_categories
 
 from pipeline.evaluation.measures import measure
@@ -65,6 +67,27 @@ def test_another_model_than_the_papers_is_said(tmp_path: Path):
     result = method_result("CoPS", two_categories(), tmp_path)
     assert "this model is another one, at 56 px" in warnings_of(evaluation(tmp_path, result))[-1]
     assert warnings_of(evaluation(tmp_path, result, dataset="plain")) == []
+
+
+@pytest.mark.parametrize(
+    ("dataset", "trained_on", "said"),
+    [
+        ("visa", "visa", "the model was trained on visa, whose test images these are"),
+        ("visa", "mvtec-ad", None),
+        ("btad", "visa", None),
+        ("btad", None, None),
+        ("btad", "mvtec-ad", "of a model trained on visa; this one was trained on mvtec-ad"),
+        ("visa", "mpdd", "of a model trained on mvtec-ad; this one was trained on mpdd"),
+    ],
+)
+def test_what_the_model_was_trained_on_is_held_against_the_paper(tmp_path: Path, dataset, trained_on, said):
+    """Its own auxiliary set is no test; another one than the paper's is no reproduction."""
+    result = method_result("CoPS", two_categories(), tmp_path, trained_on=trained_on)
+    of_their_size = replace(
+        evaluation(tmp_path, result, dataset=dataset, backbone="ViT-L-14-336-quickgelu"), image_size=518
+    )
+    told = warnings_of(of_their_size)
+    assert (said in told[0] and len(told) == 1) if said else told == []
 
 
 def test_the_headline_counts(tmp_path: Path):
