@@ -13,6 +13,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from real_parts import Job, clean_environment, score_command
+from small_training import write_checkpoint
 
 import pipeline
 from pipeline import masks
@@ -44,7 +45,7 @@ def test_every_image_once_and_the_record_says_so(scored: Path) -> None:
     }  # fmt: skip
     assert sum(file["rows"] for file in record["files"]) == 24
     assert {str(path.relative_to(scored)) for path in scored.rglob("*.parquet")} == {f["path"] for f in record["files"]}
-    assert record["warnings"] and "untrained" in record["warnings"][0]
+    assert record["warnings"] == []
     assert not (scored / "runs/r").exists()
     assert scores(scored)["image_id"].nunique() == 24
 
@@ -144,9 +145,10 @@ def test_hostile_files_are_quarantined_and_exit_code_3_says_so(job: Job, archive
 
 
 def test_dry_run_writes_nothing(archives: Path, job: Job, tmp_path: Path) -> None:
-    """Counts, model and time; no output folder."""
-    output = tmp_path / "out"
-    told = job("--input", str(archives / "webdataset"), "--output", str(output), "--dry-run", "--limit", "7").stdout
+    """Counts, model and what it warns of, time; no output folder."""
+    output, model = tmp_path / "out", write_checkpoint(tmp_path / "random.safetensors")
+    options = ["--model", str(model), "--dry-run", "--limit", "7"]
+    told = job("--input", str(archives / "webdataset"), "--output", str(output), *options).stdout
     assert "images     7" in told
     assert "untrained" in told
     assert "time       about" in told

@@ -60,7 +60,7 @@ def test_the_making_leaves_a_small_complete_model(tmp_path: Path) -> None:
     told = make_embedded(making, tmp_path / "work", tmp_path / "model.safetensors", workers=0)
     assert (tmp_path / "model.safetensors").stat().st_size < 25e6
     model = cops.load(tmp_path / "model.safetensors")
-    assert model.trained and model.config.k == 1 and {"alpha", "beta"} <= set(told["constants"])
+    assert model.trained and model.config.k == making.k and {"alpha", "beta"} <= set(told["constants"])
     assert model.provenance["pretraining"]["phases"][1]["grid"] == 6 and model.provenance["auxiliary_dataset"]["hash"]
     assert {"scratched", "hazelnut"} & set(words_of(model.config)) == {"scratched"}
     encode_states(model)  # the baseline's prompts
