@@ -16,6 +16,7 @@ from cops.checkpoint import EMBEDDED_PATH
 from cops.errors import CopsError
 from jobs.exits import DONE, INTERRUPTED, fail
 from jobs.logs import log_to_stderr
+from pipeline.config import Device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,9 @@ class Make:
 
     workers: int = 1
     """Processes that draw pictures while the model is trained."""
+
+    device: Device = "auto"
+    """Where it is trained. What comes out differs from device to device as rounding does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +75,7 @@ def main(command: Make | Unseen) -> int:
 def make(command: Make) -> int:
     from pipeline.embedded.make import Making, make_embedded  # noqa: PLC0415 -- torch and Ray take seconds
 
-    provenance = make_embedded(Making(), command.folder, command.output, workers=command.workers)
+    provenance = make_embedded(Making(), command.folder, command.output, workers=command.workers, device=command.device)
     print(f"{command.output}: {command.output.stat().st_size / 1e6:.1f} MB")
     for name, value in provenance["metrics"].items():
         print(f"  {name:14} {value:.4f}")

@@ -38,7 +38,13 @@ class CaptionedBatch:
     """The share of damaged pixels in each patch."""
     captions: Sequence[str]
     kinds: Int[Tensor, " b"]
-    """The place of the defect in `Vocabulary.kinds`; −1 for normal pictures."""
+    """The place of the defect in `StateTexts.kinds`; −1 for normal pictures."""
+
+    def to(self, device: torch.device) -> CaptionedBatch:
+        """The same on a device."""
+        tensors = (tensor.to(device, non_blocking=True) for tensor in (self.pixels, self.coverage, self.kinds))
+        pixels, coverage, kinds = tensors
+        return CaptionedBatch(pixels, coverage, self.captions, kinds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +136,7 @@ class Pretrainer:
 
     def losses(self, batch: CaptionedBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Every loss of a batch, each a mean."""
-        model, tau = self.model, self.model.config.temperature
+        model, tau, batch = self.model, self.model.config.temperature, batch.to(self.model.device)
         captions = sorted(set(batch.captions))
         place = {caption: at for at, caption in enumerate(captions)}
         of_image = torch.tensor([place[caption] for caption in batch.captions], device=model.device)
@@ -188,7 +194,11 @@ class Pretrainer:
             parameter.data.copy_(state[f"parameter.{name}"])
             self.averages[name].copy_(state[f"average.{name}"])
             kinds = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
-            found = {kind: state[f"{kind}.{name}"].clone() for kind in kinds if f"{kind}.{name}" in state}
+            found = {
+                kind: state[f"{kind}.{name}"].to("cpu" if kind == "step" else parameter.device, copy=True)
+                for kind in kinds
+                if f"{kind}.{name}" in state
+            }
             if found:
                 owners[id(parameter)].state[parameter] = found
         self.step_number = int(state["step"])

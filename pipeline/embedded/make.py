@@ -15,6 +15,7 @@ from typing import Any
 import cops
 from cops.checkpoint import save_checkpoint
 from cops.training.fit import Team
+from pipeline.config import Device
 from pipeline.decode import DecodeRules
 from pipeline.embedded import world
 from pipeline.embedded.folder import keep_to
@@ -48,7 +49,9 @@ class Making:
     """Averaging over 3×3 patches keeps single false ones from deciding a picture's score."""
 
 
-def make_embedded(making: Making, folder: Path, output: Path, *, workers: int) -> dict[str, Any]:
+def make_embedded(
+    making: Making, folder: Path, output: Path, *, workers: int, device: Device = "auto"
+) -> dict[str, Any]:
     """Write the packaged model's file; returns what its header says.
 
     Args:    folder: for what is drawn and trained on the way.   workers: processes that draw.
@@ -56,7 +59,8 @@ def make_embedded(making: Making, folder: Path, output: Path, *, workers: int) -
     keep_to(folder, {**asdict(making), "world": world.digest()})
     clip = folder / "clip.safetensors"
     if not clip.exists():
-        _save_clip(clip, pretrain(making.pretraining, folder, workers=workers), making, seconds_of(folder))
+        model = pretrain(making.pretraining, folder, workers=workers, device=device)
+        _save_clip(clip, model, making, seconds_of(folder))
     side = int(architecture()["vision_cfg"]["image_size"])
     sets = {
         name: write_set(folder / name, world_pictures(seed, count, side), {"seed": seed, "pairs": count})
@@ -77,6 +81,7 @@ def make_embedded(making: Making, folder: Path, output: Path, *, workers: int) -
             validation=validation,
             metric="aupro",
             workers=1,
+            device=device,
             cache=str(folder / "features"),
         )
     )

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import cops
-from cops.assembly import assemble
+from cops.assembly import assemble, find_device
 from cops.training.pretraining import Pretrainer, PretrainingWeights, StateTexts, initialise, rate_at
 from pipeline.embedded.captions import STATES, anomalous_texts, normal_texts, state_texts, vocabulary
 from pipeline.embedded.feed import Phase, batches, normalise
@@ -88,9 +88,9 @@ def fresh_model(recipe: PretrainingRecipe) -> cops.CoPS:
     return model
 
 
-def pretrain(recipe: PretrainingRecipe, folder: Path, *, workers: int = 1) -> cops.CoPS:
+def pretrain(recipe: PretrainingRecipe, folder: Path, *, workers: int = 1, device: str = "cpu") -> cops.CoPS:
     """Train, or go on where an earlier run in this folder was stopped; the model with the mean of its last weights."""
-    model = fresh_model(recipe)
+    model = fresh_model(recipe).to(find_device(device))
     trainer = _trainer(recipe, model)
     pools = [drawn_pool(recipe, folder, phase.crowds, model.image_size, workers=workers + 1) for phase in recipe.phases]
     journal = _Journal(folder, trainer)  # whose clock starts when all is drawn
@@ -107,7 +107,7 @@ def pretrain(recipe: PretrainingRecipe, folder: Path, *, workers: int = 1) -> co
         done += phase.steps
     journal.close()
     model.load_state_dict(model.state_dict() | trainer.averaged())
-    return model
+    return model.cpu()
 
 
 def _trainer(recipe: PretrainingRecipe, model: cops.CoPS) -> Pretrainer:

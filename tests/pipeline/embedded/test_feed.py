@@ -189,6 +189,13 @@ def test_a_set_of_another_recipe_is_refused(tmp_path: Path) -> None:
         write_set(tmp_path, world_pictures(3, 1, 64), {"seed": 3})
 
 
+def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
+    """Whose manifest would be taken for the set's."""
+    (tmp_path / "manifest.csv").write_text("uri,label\n")
+    with pytest.raises(InputError, match=r"expected a new or empty folder.*found manifest\.csv"):
+        write_set(tmp_path, world_pictures(2, 1, 64), {"seed": 2})
+
+
 def test_pictures_too_small_for_their_defects_are_refused(tmp_path: Path) -> None:
     """Rather than called anomalous without a defect."""
     with pytest.raises(InputError, match=r"expected room for a defect of kind '\w+', got 8 px a side"):
