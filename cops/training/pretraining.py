@@ -42,9 +42,7 @@ class CaptionedBatch:
 
     def to(self, device: torch.device) -> CaptionedBatch:
         """The same on a device."""
-        tensors = (tensor.to(device, non_blocking=True) for tensor in (self.pixels, self.coverage, self.kinds))
-        pixels, coverage, kinds = tensors
-        return CaptionedBatch(pixels, coverage, self.captions, kinds)
+        return CaptionedBatch(self.pixels.to(device), self.coverage.to(device), self.captions, self.kinds.to(device))
 
 
 @dataclass(frozen=True, kw_only=True)
