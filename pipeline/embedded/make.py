@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -39,7 +40,7 @@ class Making:
     """All that decides what comes out."""
 
     pretraining: PretrainingRecipe = field(default_factory=PretrainingRecipe)
-    auxiliary: int = 600
+    auxiliary: int = 4000
     """Pairs of pictures that CoPS is trained on."""
     validation: int = 200
     """Pairs of pictures that epoch, α and β are chosen by."""
@@ -103,22 +104,45 @@ def make_embedded(
 def choose_constants(
     trained: cops.Checkpoint, validation: Data, cache: Path
 ) -> tuple[cops.CopsConfig, dict[str, float]]:
-    """α for the best AUPRO, then β for the best image AUROC, in tenths, on the validation set."""
+    """α for the best AUPRO; then β, the least whose image AUROC is within a standard error of the best. Both in tenths.
+
+    β is the class token's share of an image's score, and the rest is the highest patch's. On pictures as drawn for
+    training many shares do equally well; the least of them leans least on what the token learned of these subjects.
+    Source:  the one-standard-error rule of Breiman et al., Classification and Regression Trees (1984), 3.4.3.
+    """
     model = cops.from_checkpoint(trained)
     rules = DecodeRules()
     source = FeatureSource(model, rules, FeatureCache(cache, describe_features(model, rules)))
     images = survey(open_dataset(validation), source, Team(), masks_needed=False).usable
-    config = trained.config
-    metrics: dict[str, float] = {}
+    labels = [one.item.label for one in images]
+    config, metrics = trained.config, dict[str, float]()
     for name, metric in (("alpha", "aupro"), ("beta", "image_auroc")):
         tried = [_with_share(config, name, share) for share in _SHARES]
         found = [_measure(model, one, source, images) for one in tried]
-        at = max(range(len(tried)), key=lambda number: found[number][metric])
+        values = [one[metric] for one in found]
+        slack = auroc_error(max(values), labels.count(0), labels.count(1)) if name == "beta" else 0.0
+        at = least_within(values, slack)
         config, metrics = tried[at], found[at]
         log.info(
-            "%s: %s", name, ", ".join(f"{share} {one[metric]:.4f}" for share, one in zip(_SHARES, found, strict=True))
+            "%s: %s", name, ", ".join(f"{share} {value:.4f}" for share, value in zip(_SHARES, values, strict=True))
         )
     return config, metrics
+
+
+def least_within(values: Sequence[float], slack: float) -> int:
+    """The first place whose value is at most `slack` below the highest."""
+    return next(at for at, value in enumerate(values) if value >= max(values) - slack)
+
+
+def auroc_error(auroc: float, normal: int, anomalous: int) -> float:
+    """The standard error of an AUROC that is measured on so many images.
+
+    Source:  Hanley and McNeil, Radiology 143 (1982), 29-36, equation 2.
+    """
+    two_anomalous, two_normal = auroc / (2 - auroc), 2 * auroc**2 / (1 + auroc)
+    variance = auroc * (1 - auroc) + (anomalous - 1) * (two_anomalous - auroc**2)
+    variance += (normal - 1) * (two_normal - auroc**2)
+    return math.sqrt(variance / (normal * anomalous))
 
 
 def _with_share(config: cops.CopsConfig, name: str, share: float) -> cops.CopsConfig:

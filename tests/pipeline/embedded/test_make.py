@@ -15,7 +15,7 @@ from pipeline.embedded import pretrain as pretraining
 from pipeline.embedded import world
 from pipeline.embedded.feed import Phase
 from pipeline.embedded.folder import keep_to
-from pipeline.embedded.make import Making, make_embedded
+from pipeline.embedded.make import Making, auroc_error, least_within, make_embedded
 from pipeline.embedded.pretrain import PretrainingRecipe, pretrain
 from pipeline.errors import InputError
 
@@ -81,3 +81,10 @@ def test_a_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"begun otherwise: epochs was 10, is now 3\. Give the same"):
         make_embedded(Making(pretraining=SHORT, epochs=3), tmp_path, tmp_path / "model.safetensors", workers=0)
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.json"]
+
+
+def test_the_least_share_within_a_standard_error_of_the_best() -> None:
+    """β's rule; with no slack, the first of the best. The error is that of Hanley and McNeil's own example, 0.032."""
+    assert auroc_error(0.893, normal=58, anomalous=51) == pytest.approx(0.032, abs=6e-4)
+    values = [0.70, 0.76, 0.79, 0.78, 0.79]
+    assert [least_within(values, slack) for slack in (0.0, 0.02, 0.04, 1.0)] == [2, 2, 1, 0]

@@ -48,6 +48,7 @@ def test_it_is_the_one_that_the_recipe_makes() -> None:
     recipe = asdict(making.pretraining)
     assert pretraining == recipe | {"phases": list(recipe["phases"])}
     assert (found.config.k, found.provenance["recipe"]["epochs"]) == (making.k, making.epochs)
+    assert found.provenance["auxiliary_dataset"]["normal"] == making.auxiliary
     assert found.provenance["sample_categories_trained_on"] == list(TRAINED_CATEGORIES)
     assert EMBEDDED_PATH.stat().st_size <= 25e6
 
