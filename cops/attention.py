@@ -1,6 +1,6 @@
 """Multi-head attention taken apart: projections in and out, so that two attentions can share one value."""
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -11,6 +11,18 @@ def project_in(attn: nn.MultiheadAttention, tokens: Float[Tensor, "b n d"]) -> t
     qkv = functional.linear(tokens.to(weight.dtype), weight, attn.in_proj_bias)  # (b, n, 3d)
     query, key, value = split_heads(qkv, 3 * attn.num_heads).chunk(3, dim=1)
     return query, key, value
+
+
+def attend(
+    query: Float[Tensor, "b h m e"],
+    key: Float[Tensor, "b h n e"],
+    value: Float[Tensor, "b h n e"],
+    *,
+    mask: Bool[Tensor, "m n"] | None = None,
+    is_causal: bool = False,
+) -> Float[Tensor, "b h m e"]:
+    """softmax(q kᵀ/√e) v, over the keys where the mask is True."""
+    return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=is_causal)
 
 
 def project_out(attn: nn.MultiheadAttention, heads: Float[Tensor, "b h n e"]) -> Float[Tensor, "b n d"]:
@@ -34,7 +46,7 @@ def cross_attend(
         split_heads(functional.linear(tokens, weight, bias), attn.num_heads)
         for tokens, weight, bias in zip((query, source, source), weights, biases, strict=True)
     )
-    return project_out(attn, functional.scaled_dot_product_attention(q, k, v))
+    return project_out(attn, attend(q, k, v))
 
 
 def feed_forward(block: nn.Module, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:

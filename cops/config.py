@@ -111,8 +111,8 @@ class CopsConfig:
                 raise ConfigError(f"{name} is a share, from 0 to 1, not {getattr(self, name)}")
         if self.k < 1 or self.k % 2 == 0:
             raise ConfigError(f"k must be odd, so that the average is centred on its patch, not {self.k}")
-        if self.deep_tokens > self.prompt_length - 2:
-            raise ConfigError(f"{self.deep_tokens} deep tokens do not fit in a prompt of {self.prompt_length}")
+        if self.deep_tokens > self.context_tokens:
+            raise ConfigError(f"{self.deep_tokens} deep tokens do not fit in a context of {self.context_tokens}")
         if min(self.pixel_std) <= 0:
             raise ConfigError(f"pixel_std must be above 0, not {self.pixel_std}")
 

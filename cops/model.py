@@ -25,7 +25,7 @@ from cops.backbone import build_clip, joint_width
 from cops.config import CopsConfig
 from cops.errors import ConfigError
 from cops.images import Images, as_batch, to_pixels
-from cops.prompts import PromptLearner, enclose, encode_prompts
+from cops.prompts import KeysValues, PromptLearner, encode_prompts, read_openings
 from cops.published import ENCODER, LEARNED
 from cops.vision import VisionFeatures, encode_images
 
@@ -165,6 +165,7 @@ class CoPS(nn.Module):
         normal: Float[Tensor, "b m c"],
         anomaly: Float[Tensor, "b m c"],
         codes: Float[Tensor, "#b r c"] | None = None,
+        openings: KeysValues | None = None,
     ) -> Float[Tensor, "b 2 r c"]:
         """Unit text features of both prompts for each draw of the class tokens, from an image's prototypes.
 
@@ -172,15 +173,27 @@ class CoPS(nn.Module):
         trained so. `CopsConfig.swap_prototypes` undoes it.
         """
         states = (anomaly, normal) if self.config.swap_prototypes else (normal, anomaly)
-        prompts = enclose(self.prompt_learner(*states, codes), self._anchors())  # (b, 2, r, t, c)
+        openings = self.read_openings() if openings is None else openings
+        *_, stop, end = self._anchors()
         ends = encode_prompts(
-            prompts.flatten(0, 2),
+            self.prompt_learner(*states, codes),
+            torch.stack([stop, end]),
+            openings,
+            transformer=self.transformer,
+            positions=self.positional_embedding,
+        )  # (b, 2, r, c)
+        return functional.normalize(self.ln_final(ends) @ self.text_projection, dim=-1)
+
+    def read_openings(self) -> KeysValues:
+        """What the text tower keeps of both prompts' start and context, which no image changes."""
+        context = self.prompt_learner.context()
+        start = self._anchors()[:1].expand(len(context), -1, -1)
+        return read_openings(
+            torch.cat([start, context], dim=1),
             transformer=self.transformer,
             positions=self.positional_embedding,
             deep_prompts=list(self.prompt_learner.compound_prompts_text),
         )
-        features = functional.normalize(self.ln_final(ends) @ self.text_projection, dim=-1)
-        return features.reshape(*prompts.shape[:3], -1)
 
     @torch.inference_mode()
     def predict(self, images: Images, *, batch_size: int | None = None) -> Prediction:

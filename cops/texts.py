@@ -13,7 +13,7 @@ from cops.backbone import architecture
 from cops.config import CopsConfig
 from cops.errors import ConfigError
 from cops.model import CoPS
-from cops.prompts import encode_prompts
+from cops.prompts import causal_layer
 
 _SHOWN = 40  # words that an error message lists
 
@@ -43,13 +43,10 @@ def encode_texts(model: CoPS, texts: Sequence[str]) -> Float[Tensor, "n c"]:
 
 def encode_tokens(model: CoPS, tokens: Int[Tensor, "n t"]) -> Float[Tensor, "n c"]:
     """Unit text features of what `tokenize` gave."""
-    ends = encode_prompts(
-        model.token_embedding(tokens),
-        transformer=model.transformer,
-        positions=model.positional_embedding,
-        deep_prompts=[],
-        ends=(tokens == model.config.eot_id).int().argmax(dim=1),
-    )
+    x = model.token_embedding(tokens) + model.positional_embedding[: tokens.shape[1]]
+    for block in model.transformer.resblocks:  # type: ignore[union-attr]
+        x, _, _ = causal_layer(block, x)
+    ends = x[torch.arange(len(x), device=x.device), (tokens == model.config.eot_id).int().argmax(dim=1)]
     return functional.normalize(model.ln_final(ends) @ model.text_projection, dim=-1)
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cops.attention import feed_forward, project_in, project_out
+from cops.attention import attend, feed_forward, project_in, project_out
 
 
 @dataclass(frozen=True)
@@ -29,30 +29,36 @@ def encode_images(visual: nn.Module, pixels: Float[Tensor, "b 3 s s"]) -> Vision
     Source:  the paper's image branch (Q-KV and V-VV attention).
     """
     x, y = both_paths(visual, pixels)
-    return VisionFeatures(image=x[:, 0] @ visual.proj, patches=visual.ln_post(y[:, 1:]) @ visual.proj)  # type: ignore[operator]
+    return VisionFeatures(image=x @ visual.proj, patches=visual.ln_post(y) @ visual.proj)  # type: ignore[operator]
 
 
 def both_paths(
     visual: nn.Module, pixels: Float[Tensor, "b 3 s s"]
-) -> tuple[Float[Tensor, "b t d"], Float[Tensor, "b t d"]]:
-    """The last layer's tokens, class token first: of CLIP's own path, and of the dense one."""
+) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b n d"]]:
+    """The last layer's class token of CLIP's own path, and its patches of the dense one."""
     x = embed(visual, pixels)  # (b, 1 + n, d)
-    y = x
-    for block in visual.transformer.resblocks:  # type: ignore[union-attr]
+    y = x[:, 1:]  # nobody reads the dense path's class token
+    *blocks, last = visual.transformer.resblocks  # type: ignore[union-attr, misc]
+    for block in blocks:
         x, y = two_path_layer(block, x, y)
-    return x, y
+    x, y = two_path_layer(last, x, y, keep=1)  # of the ordinary path, the class token alone goes on
+    return x[:, 0], y
 
 
 def two_path_layer(
-    block: nn.Module, x: Float[Tensor, "b t d"], y: Float[Tensor, "b t d"]
-) -> tuple[Float[Tensor, "b t d"], Float[Tensor, "b t d"]]:
+    block: nn.Module, x: Float[Tensor, "b t d"], y: Float[Tensor, "b n d"], *, keep: int | None = None
+) -> tuple[Float[Tensor, "b u d"], Float[Tensor, "b n d"]]:
     """One layer: the dense path y gathers what values attend to among themselves, and has no MLP.
 
-    Both attentions read the values of the x path and leave through the same projection.
+    Both attentions read the values of the x path and leave through the same projection, in one product.
+
+    Args:    y: the patches, without the class token.   keep: tokens of the x path that are read further; None: all.
     """
     query, key, value = project_in(block.attn, block.ln_1(x))  # type: ignore[arg-type, operator]
-    y = y + project_out(block.attn, functional.scaled_dot_product_attention(value, value, value))  # type: ignore[arg-type]
-    x = x + project_out(block.attn, functional.scaled_dot_product_attention(query, key, value))  # type: ignore[arg-type]
+    x = x[:, :keep]
+    heads = torch.cat([attend(query[:, :, :keep], key, value), attend(value[:, :, 1:], value, value)], dim=2)
+    gathered = project_out(block.attn, heads)  # type: ignore[arg-type]
+    x, y = x + gathered[:, : x.shape[1]], y + gathered[:, x.shape[1] :]
     return x + feed_forward(block, x), y
 
 

@@ -71,8 +71,8 @@ class ZeroShotClip:
     def _scores(self, pixels: Float[Tensor, "b 3 s s"]) -> Scores:
         visual = self.model.visual
         x, y = both_paths(visual, pixels)
-        image = visual.ln_post(x[:, :1]) @ visual.proj  # (b, 1, c): with ln_post, unlike in CoPS
-        patches = visual.ln_post(y[:, 1:]) @ visual.proj  # (b, n, c)
+        image = visual.ln_post(x[:, None]) @ visual.proj  # (b, 1, c): with ln_post, unlike in CoPS
+        patches = visual.ln_post(y) @ visual.proj  # (b, n, c)
         probability = partial(
             alignment.anomaly_probability,
             text=self.text_features.expand(len(pixels), -1, -1),

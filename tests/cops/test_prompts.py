@@ -1,14 +1,15 @@
 """Prompts and the text tower."""
 
+import pytest
 import torch
 
 from cops.class_tokens import draw_class_noise
 from cops.config import CopsConfig
-from cops.prompts import PromptLearner, enclose, encode_prompts
+from cops.prompts import PromptLearner, encode_prompts, read_openings
 
 
 def test_prompt_layout():
-    """SOT, context, state + prototype, class + decoded noise, full stop, EOT: 17 tokens in that order."""
+    """State + prototype and class + decoded noise of both prompts, beside a context that no image changes."""
     config = CopsConfig(samples=2, deep_layers=0, heads=1)
     learner = PromptLearner(config, 1)
     torch.nn.init.zeros_(learner.vae_decoder.net[2].weight)
@@ -17,21 +18,36 @@ def test_prompt_layout():
     learner.ctx_neg.data = -torch.arange(14.0).reshape(1, 1, 14, 1)
     states = torch.full((3, 6, 1), 0.5)
     with torch.no_grad():
-        prompts = enclose(learner(states, -states), torch.tensor([[-7.0], [-8.0], [-9.0]]))
-    assert prompts.shape == (3, 2, 2, 17, 1)
-    context, state, name = list(range(6)), [6.5, 7.5, 8.5, 9.5, 10.5, 11.5], [112, 113]
-    assert prompts[1, 0, 1, :, 0].tolist() == [-7, *context, *state, *name, -8, -9]
-    assert prompts[2, 1, 0, 7:13, 0].tolist() == [-value for value in state]
+        prompts = learner(states, -states)
+        assert learner.context()[:, :, 0].tolist() == [[0, 1, 2, 3, 4, 5], [0, -1, -2, -3, -4, -5]]
+    assert prompts.states.shape == (3, 2, 6, 1) and prompts.names.shape == (1, 2, 2, 2, 1)
+    assert prompts.states[1, 0, :, 0].tolist() == [6.5, 7.5, 8.5, 9.5, 10.5, 11.5]
+    assert prompts.states[2, 1, :, 0].tolist() == [-6.5, -7.5, -8.5, -9.5, -10.5, -11.5]
+    assert prompts.names[0, :, 1, :, 0].tolist() == [[112, 113], [88, 87]]
 
 
-def test_tokens_after_the_end_change_nothing(tiny):
-    """The causal mask at work: 17 tokens serve where the published code pads to 77."""
-    padded = torch.randn(2, 77, 192, generator=torch.Generator().manual_seed(0))
-    deep = list(tiny.prompt_learner.compound_prompts_text)
-    tower = {"transformer": tiny.transformer, "positions": tiny.positional_embedding, "deep_prompts": deep}
-    cut = encode_prompts(padded[:, :17], **tower)
-    from_open_clip = encode_with_open_clip(tiny, padded, deep)
-    torch.testing.assert_close(cut, from_open_clip, atol=1e-4, rtol=1e-4)
+@pytest.mark.parametrize(("images", "draws"), [(1, 1), (2, 3)])
+def test_shared_openings_and_states_change_nothing(tiny, images, draws):
+    """Each draw's prompt gives what open_clip's own blocks give for it alone, padded to 77 tokens."""
+    generator = torch.Generator().manual_seed(0)
+    normal, anomaly = torch.randn(2, images, 6, 192, generator=generator)
+    codes = torch.randn(images, draws, 192, generator=generator)
+    learner, deep = tiny.prompt_learner, list(tiny.prompt_learner.compound_prompts_text)
+    start, *ending = tiny._anchors()
+    tower = {"transformer": tiny.transformer, "positions": tiny.positional_embedding}
+    with torch.inference_mode():
+        prompts, context = learner(normal, anomaly, codes), learner.context()
+        openings = torch.cat([start.expand(2, 1, -1), context], dim=1)
+        kept = read_openings(openings, deep_prompts=deep, **tower)
+        found = encode_prompts(prompts, torch.stack(ending), kept, **tower)
+        assert found.shape == (images, 2, draws, 192)
+        for image in range(images):
+            for state in range(2):
+                for draw in range(draws):
+                    parts = (openings[state], prompts.states[image, state], prompts.names[image, state, draw])
+                    whole = torch.cat([*parts, *(row[None] for row in ending), torch.randn(60, 192)])
+                    expected = encode_with_open_clip(tiny, whole[None], deep)[0]
+                    torch.testing.assert_close(found[image, state, draw], expected, atol=1e-4, rtol=1e-4)
 
 
 def encode_with_open_clip(model, prompts, deep):
