@@ -155,7 +155,7 @@ def encode_prompts(
         )
         x = x + project_out(block.attn, attend(query, key, value, mask=mask))
         x = x + feed_forward(block, x)
-    return x.unflatten(0, (images, -1))
+    return x.reshape(images, -1, draws, x.shape[-1])
 
 
 def _ends(tokens: Tensor, count: int, length: int) -> Tensor:
@@ -165,8 +165,9 @@ def _ends(tokens: Tensor, count: int, length: int) -> Tensor:
 
 def _mask(begin: int, count: int, draws: int, length: int, device: torch.device) -> Bool[Tensor, "q k"]:
     """True where a token may see another: what opens the prompt, the states before it, and its own tail before it."""
-    earlier = torch.ones(count + length, count + length, dtype=torch.bool, device=device).tril()
-    states = torch.cat([earlier[:count, :count], earlier[count:, :count].repeat(draws, 1)])
-    tails = torch.block_diag(*[earlier[count:, count:]] * draws)
-    seen = torch.cat([states, torch.cat([tails.new_zeros(count, tails.shape[1]), tails])], dim=1)
-    return torch.cat([seen.new_ones(len(seen), begin), seen], dim=1)
+    tails = torch.arange(draws * length, device=device)
+    states = torch.arange(-begin, count, device=device)  # the opening's tokens, then the states
+    draw = torch.cat([torch.full_like(states, -1), tails // length])  # −1: shared by all draws
+    place = torch.cat([states, count + tails % length])
+    shared_or_own = (draw == -1) | (draw == draw[begin:, None])
+    return shared_or_own & (place <= place[begin:, None])

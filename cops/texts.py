@@ -44,7 +44,7 @@ def encode_texts(model: CoPS, texts: Sequence[str]) -> Float[Tensor, "n c"]:
 def encode_tokens(model: CoPS, tokens: Int[Tensor, "n t"]) -> Float[Tensor, "n c"]:
     """Unit text features of what `tokenize` gave."""
     x = model.token_embedding(tokens) + model.positional_embedding[: tokens.shape[1]]
-    for block in model.transformer.resblocks:  # type: ignore[union-attr]
+    for block in model.transformer.resblocks:
         x, _, _ = causal_layer(block, x)
     ends = x[torch.arange(len(x), device=x.device), (tokens == model.config.eot_id).int().argmax(dim=1)]
     return functional.normalize(model.ln_final(ends) @ model.text_projection, dim=-1)

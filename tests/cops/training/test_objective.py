@@ -45,7 +45,7 @@ def step():
 @pytest.mark.parametrize("name", [*losses.NAMES, "total"])
 def test_every_loss_agrees_with_the_published_code(step, name):
     """Each loss is met to float32's rounding."""
-    assert step[1][name] == pytest.approx(EXPECTED[name].item(), rel=2e-6, abs=1e-5)
+    assert step[1][name] == pytest.approx(EXPECTED[name].item(), rel=4e-6, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", GRADIENTS)
