@@ -23,10 +23,19 @@ PADDED = 77  # tokens of a prompt, as CLIP's text tower takes them
 
 
 @torch.inference_mode()
-def score(model: CoPS, pixels: Float[Tensor, "1 3 s s"]) -> tuple[Tensor, Tensor, Tensor]:
+def score(
+    model: CoPS, pixels: Float[Tensor, "1 3 s s"]
+) -> tuple[Float[Tensor, "1"], Float[Tensor, "1"], Float[Tensor, "1 n"]]:
     """Image score (1,), classification term (1,) and patch scores (1, n) of one image's normalised pixels."""
+    return align(model, *encode_image(model, pixels))
+
+
+@torch.inference_mode()
+def align(
+    model: CoPS, image: Float[Tensor, "1 c"], raw: Float[Tensor, "1 n c"]
+) -> tuple[Float[Tensor, "1"], Float[Tensor, "1"], Float[Tensor, "1 n"]]:
+    """What `score` gives, from the image tower's features."""
     config, learner = model.config, model.prompt_learner
-    image, raw = encode_image(model, pixels)
     patches = alignment.spatial_average(raw, config.k)
     normal, anomaly = learner.extractor(learner.t_n, patches), learner.extractor(learner.t_a, patches)
     states = (anomaly, normal) if config.swap_prototypes else (normal, anomaly)
