@@ -7,10 +7,7 @@ whether memory grows with the archive. Writes a page to benchmarks/results/.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -20,6 +17,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+
+from pages import footer, table
 
 ROOT = Path(__file__).resolve().parents[1]
 _EVERY_S = 2.0
@@ -125,8 +124,6 @@ def descendants(pid: int) -> list[int]:
 
 
 def render(rows: list[Run], size: int) -> str:
-    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, check=False)
     small, large = rows
     growth = ", ".join(f"{kind} ×{large.peak(kind) / small.peak(kind):.2f}" for kind in _KINDS)
     lines = [
@@ -158,14 +155,9 @@ def render(rows: list[Run], size: int) -> str:
             [[kind, *(f"{peak:,.0f}" for peak in large.quarters(kind))] for kind in _KINDS],
         ),
         "",
-        f"{size} px pictures, model `embedded` in float32 on the CPU, {os.cpu_count()} cores, {platform.machine()},",
-        f"Python {platform.python_version()}, commit {commit.stdout.decode().strip()}, {datetime.date.today()}.",
+        *footer(f"{size} px pictures, model `embedded` in float32 on the CPU."),
     ]
     return "\n".join(lines) + "\n"
-
-
-def table(header: list[str], rows: list[list[str]]) -> list[str]:
-    return ["|" + "|".join(cells) + "|" for cells in (header, ["---"] * len(header), *rows)]
 
 
 if __name__ == "__main__":

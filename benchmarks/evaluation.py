@@ -8,10 +8,7 @@ show whether memory grows. Writes a page to benchmarks/results/.
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
-import platform
-import subprocess
 import sys
 import tempfile
 import threading
@@ -25,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from archive import memory_of, table
+from archive import memory_of
+from pages import footer, table
 from PIL import Image
 from scipy import ndimage
 
@@ -138,8 +136,6 @@ def row(number: int, mask: str, size: int, rng: np.random.Generator) -> dict[str
 
 
 def render(rows: list[Run], mask_size: int) -> str:
-    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, check=False)
     kinds = ("driver", "worker", "all")
     lines = [
         "# Counting and measuring maps",
@@ -170,8 +166,7 @@ def render(rows: list[Run], mask_size: int) -> str:
         "Driver and worker: private memory, the largest of their kind. All: every process of the job, Ray's own among",
         "them, shared pages once; before: while nothing was counted yet.",
         "",
-        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
-        f"commit {commit.stdout.decode().strip()}, {datetime.date.today()}.",
+        *footer(),
     ]
     return "\n".join(lines) + "\n"
 

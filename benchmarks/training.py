@@ -6,10 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import datetime
-import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +15,7 @@ from statistics import mean
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from pages import footer, table
 from PIL import Image
 
 from pipeline.samples.catalog import CATEGORIES, draw
@@ -96,8 +93,6 @@ def measure(kind: str, images: Path, output: Path, epochs: int) -> Run:
 
 
 def render(runs: list[Run], options: argparse.Namespace) -> str:
-    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, check=False)
     an_epoch = {kind: mean(s for run in runs if run.kind == kind for s in run.epochs_s) for kind in _KINDS}
     total = {kind: mean(run.total_s for run in runs if run.kind == kind) for kind in _KINDS}
     cached, computed = _KINDS
@@ -107,19 +102,20 @@ def render(runs: list[Run], options: argparse.Namespace) -> str:
         "",
         f"`python benchmarks/training.py --count {options.count} --epochs {options.epochs} --rounds {options.rounds}`",
         "",
-        "|features|reading, s|each epoch, s|total, s|",
-        "|---|---|---|---|",
-        *(
-            f"|{run.kind}|{run.reading_s:.1f}|{', '.join(f'{s:.1f}' for s in run.epochs_s)}|{run.total_s:.1f}|"
-            for run in runs
+        *table(
+            ["features", "reading, s", "each epoch, s", "total, s"],
+            [
+                [run.kind, f"{run.reading_s:.1f}", ", ".join(f"{s:.1f}" for s in run.epochs_s), f"{run.total_s:.1f}"]
+                for run in runs
+            ],
         ),
         "",
         f"Without the cache an epoch takes {an_epoch[computed] / an_epoch[cached]:.1f} times as long, "
         f"the whole training {total[computed] / total[cached]:.2f} times; the losses are equal to the bit.",
         "",
-        f"{options.count} pictures of {options.size} px, no validation set, model `embedded` in float32 on the CPU, "
-        f"{os.cpu_count()} cores, {platform.machine()},",
-        f"Python {platform.python_version()}, commit {commit.stdout.decode().strip()}, {datetime.date.today()}.",
+        *footer(
+            f"{options.count} pictures of {options.size} px, no validation set, model `embedded` in float32 on the CPU."
+        ),
     ]
     return "\n".join(lines) + "\n"
 

@@ -165,7 +165,6 @@ class CoPS(nn.Module):
         normal: Float[Tensor, "b m c"],
         anomaly: Float[Tensor, "b m c"],
         codes: Float[Tensor, "#b r c"] | None = None,
-        openings: KeysValues | None = None,
     ) -> Float[Tensor, "b 2 r c"]:
         """Unit text features of both prompts for each draw of the class tokens, from an image's prototypes.
 
@@ -173,27 +172,15 @@ class CoPS(nn.Module):
         trained so. `CopsConfig.swap_prototypes` undoes it.
         """
         states = (anomaly, normal) if self.config.swap_prototypes else (normal, anomaly)
-        openings = self.read_openings() if openings is None else openings
         *_, stop, end = self._anchors()
         ends = encode_prompts(
             self.prompt_learner(*states, codes),
             torch.stack([stop, end]),
-            openings,
+            self._openings(),
             transformer=self.transformer,
             positions=self.positional_embedding,
         )  # (b, 2, r, c)
         return functional.normalize(self.ln_final(ends) @ self.text_projection, dim=-1)
-
-    def read_openings(self) -> KeysValues:
-        """What the text tower keeps of both prompts' start and context, which no image changes."""
-        context = self.prompt_learner.context()
-        start = self._anchors()[:1].expand(len(context), -1, -1)
-        return read_openings(
-            torch.cat([start, context], dim=1),
-            transformer=self.transformer,
-            positions=self.positional_embedding,
-            deep_prompts=list(self.prompt_learner.compound_prompts_text),
-        )
 
     @torch.inference_mode()
     def predict(self, images: Images, *, batch_size: int | None = None) -> Prediction:
@@ -249,6 +236,17 @@ class CoPS(nn.Module):
             pred_score=pred_score.cpu().numpy(),
             class_score=class_score.cpu().numpy(),
             patch_scores=patch_scores.reshape(-1, self.grid, self.grid).cpu().numpy(),
+        )
+
+    def _openings(self) -> KeysValues:
+        """What the text tower keeps of both prompts' start and context, which no image changes."""
+        context = self.prompt_learner.context()
+        start = self._anchors()[:1].expand(len(context), -1, -1)
+        return read_openings(
+            torch.cat([start, context], dim=1),
+            transformer=self.transformer,
+            positions=self.positional_embedding,
+            deep_prompts=list(self.prompt_learner.compound_prompts_text),
         )
 
     def _anchors(self) -> Float[Tensor, "3 c"]:

@@ -44,8 +44,8 @@ def step():
 
 @pytest.mark.parametrize("name", [*losses.NAMES, "total"])
 def test_every_loss_agrees_with_the_published_code(step, name):
-    """Each loss is met to float32's rounding."""
-    assert step[1][name] == pytest.approx(EXPECTED[name].item(), rel=4e-6, abs=1e-5)
+    """Each loss is met to float32's rounding; KL is a sum of exponentials, here 13,235, which enlarge it."""
+    assert step[1][name] == pytest.approx(EXPECTED[name].item(), rel=4e-6 if name == "kl" else 2e-6, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", GRADIENTS)
