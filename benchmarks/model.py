@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import plain
 import torch
+from fp8 import use_fp8
 from pages import ROOT, footer, table, write
 
 import cops
@@ -36,16 +37,29 @@ from pipeline.samples.catalog import CATEGORIES, draw
 BACKBONES = {"ViT-L/14 at 518 px": ("ViT-L-14-336-quickgelu", 518), "embedded": ("embedded", None)}
 _PEAK_SIDE = {"cpu": 2048, "cuda": 8192}
 _MIB = 2**20
+PLAIN, COMPILED, FP8 = "published procedure", "ours, compiled", "ours, image tower in FP8"
 
 
 @dataclass(frozen=True)
 class Side:
     """One way to score pictures."""
 
-    name: str
     precision: str
     batch: int
-    plainly: bool = False
+    way: str = "ours"
+
+    @property
+    def name(self) -> str:
+        return f"{self.way}, {self.precision}, batch {self.batch}"
+
+    @property
+    def plainly(self) -> bool:
+        return self.way == PLAIN
+
+    @property
+    def model(self) -> tuple[str, str]:
+        """What tells its model from other sides'."""
+        return self.precision, "ours" if self.plainly else self.way
 
 
 @dataclass
@@ -88,27 +102,39 @@ def main() -> None:
 
 
 def sides(options: argparse.Namespace) -> list[Side]:
-    ways = [Side("published procedure", "float32", 1, plainly=True), Side("ours", "float32", 1)]
-    lower = ("bfloat16", "float16") if options.device.startswith("cuda") else ("bfloat16",)
-    ways += [Side("ours", precision, options.batch) for precision in ("float32", *lower)]
+    on_gpu, batch = options.device.startswith("cuda"), options.batch
+    ways = [Side("float32", 1, PLAIN), Side("float32", 1)]
+    ways += [Side(precision, 1) for precision in ("bfloat16", *(() if on_gpu else ("int8",)))]
+    ways += [Side(precision, batch) for precision in ("float32", "bfloat16", "float16" if on_gpu else "int8")]
+    if on_gpu:
+        ways.append(Side("bfloat16", batch, COMPILED))
+        if torch.cuda.get_device_capability(options.device) >= (8, 9):
+            ways.append(Side("bfloat16", batch, FP8))
     return ways
 
 
-def load(name: str, precision: str, device: str) -> CoPS:
+def load(name: str, side: Side, device: str) -> CoPS:
     backbone, size = BACKBONES[name]
+    precision = "float32" if side.way == FP8 else side.precision
     if size is None:
-        return cops.load(backbone, device=device, precision=precision)
-    return cops.build(backbone, image_size=size, profile="published-visa", device=device, precision=precision)
+        model = cops.load(backbone, device=device, precision=precision)
+    else:
+        model = cops.build(backbone, image_size=size, profile="published-visa", device=device, precision=precision)
+    if side.way == COMPILED:
+        model.compile(dynamic=False)
+    if side.way == FP8:
+        use_fp8(model)
+    return model
 
 
 def measure(name: str, options: argparse.Namespace) -> list[str]:
     """The lines of one model's tables."""
-    models = {one.precision: load(name, one.precision, options.device) for one in sides(options)}
     found = [Timed(one) for one in sides(options)]
-    images = pictures(options.pictures, models["float32"].image_size)
+    loaded = {kind: load(name, one, options.device) for kind, one in {o.side.model: o.side for o in found}.items()}
+    models = [loaded[one.side.model] for one in found]
+    images = pictures(options.pictures, models[0].image_size)
     for number in range(options.rounds + 1):  # the first warms up
-        for one in found:
-            model = models[one.side.precision]
+        for one, model in zip(found, models, strict=True):
             score = partial(score_all, model, images, one.side)
             scores, seconds = timed(score, options.device)
             if number:
@@ -117,7 +143,7 @@ def measure(name: str, options: argparse.Namespace) -> list[str]:
                 one.peak.append(matmul_rate(one.side.precision, options.device))
     for one in found:
         one.memory_mib = memory_apart(name, one.side, options)
-    return render(models["float32"], found, parts(models, found, images, options))
+    return render(models[0], found, parts(models, found, images, options))
 
 
 def score_all(model: CoPS, images: np.ndarray, side: Side) -> dict[str, np.ndarray]:
@@ -130,12 +156,12 @@ def score_all(model: CoPS, images: np.ndarray, side: Side) -> dict[str, np.ndarr
 
 
 def parts(
-    models: dict[str, CoPS], found: Sequence[Timed], images: np.ndarray, options: argparse.Namespace
+    models: Sequence[CoPS], found: Sequence[Timed], images: np.ndarray, options: argparse.Namespace
 ) -> list[list[str]]:
     """Milliseconds a picture of each part on its own, with the device waited for between them."""
     rows = []
-    for one in found:
-        model, batch = models[one.side.precision], images[: one.side.batch]
+    for one, model in zip(found, models, strict=True):
+        batch = images[: one.side.batch]
         with torch.inference_mode():
             pixels = model.normalise(batch)
             steps = plain_steps(model, pixels) if one.side.plainly else own_steps(model, pixels)
@@ -144,7 +170,7 @@ def parts(
                 step()
                 spent = [timed(step, options.device)[1] for _ in range(3)]
                 times.append(f"{1000 * median(spent) / len(batch):.1f}")
-        rows.append([_named(one.side), *times])
+        rows.append([one.side.name, *times])
     return rows
 
 
@@ -175,9 +201,11 @@ def plain_steps(model: CoPS, pixels: torch.Tensor) -> list[Callable[[], object]]
 def matmul_rate(precision: str, device: str) -> float:
     """FLOP/s of a large square product."""
     side = _PEAK_SIDE[device.partition(":")[0]]
-    left, right = torch.randn(2, side, side, device=device).to(getattr(torch, precision))
-    torch.mm(left, right)
-    times = [timed(partial(torch.mm, left, right), device)[1] for _ in range(3)]
+    factors = torch.randn(2, side, side, device=device)
+    left, right = (factors * 20).to(torch.int8) if precision == "int8" else factors.to(getattr(torch, precision))
+    multiply = torch._int_mm if precision == "int8" else torch.mm
+    multiply(left, right.t())
+    times = [timed(partial(multiply, left, right.t()), device)[1] for _ in range(3)]
     return 2 * side**3 / min(times)
 
 
@@ -202,14 +230,14 @@ def flop(model: CoPS) -> float:
 
 def memory_apart(name: str, side: Side, options: argparse.Namespace) -> float:
     """MiB at the peak of scoring, beyond what stood there before, in a process of its own."""
-    command = [sys.executable, __file__, "--memory-of", name, _named(side), "--device", options.device]
+    command = [sys.executable, __file__, "--memory-of", name, side.name, "--device", options.device]
     command += ["--batch", str(options.batch)]
     return float(subprocess.run(command, capture_output=True, check=True).stdout.split()[-1])
 
 
 def memory_here(name: str, side_name: str, options: argparse.Namespace) -> float:
-    side = next(one for one in sides(options) if _named(one) == side_name)
-    model = load(name, side.precision, options.device)
+    side = next(one for one in sides(options) if one.name == side_name)
+    model = load(name, side, options.device)
     images = pictures(side.batch, model.image_size)
     if options.device.startswith("cuda"):
         before = torch.cuda.memory_allocated()
@@ -255,7 +283,7 @@ def render(model: CoPS, found: Sequence[Timed], of_parts: list[list[str]]) -> li
         )
         rows.append(
             [
-                _named(one.side),
+                one.side.name,
                 f"{1 / median(one.seconds):.3g}",
                 f"{1000 * median(one.seconds):.4g}",
                 f"{faster:.2f}",
@@ -278,10 +306,6 @@ def render(model: CoPS, found: Sequence[Timed], of_parts: list[list[str]]) -> li
         "",
         *table(["", "image tower", "prompts", "all but the image tower"], of_parts),
     ]
-
-
-def _named(side: Side) -> str:
-    return f"{side.name}, {side.precision}, batch {side.batch}"
 
 
 def _status_mib(name: str) -> float:

@@ -32,7 +32,7 @@ class Options:
     device: str = "auto"
     """cpu, cuda or auto."""
     precision: str = "float32"
-    """float32, bfloat16, float16 or auto."""
+    """float32, bfloat16, float16, int8 (on a CPU) or auto."""
     save: Path | None = None
     """Folder for one overlay per picture, all on one colour scale."""
 

@@ -19,10 +19,13 @@ def spatial_average(patches: Float[Tensor, "b n c"], k: int) -> Float[Tensor, "b
 
 
 def prototype_distance(patches: Float[Tensor, "b n c"], prototypes: Float[Tensor, "b m c"]) -> Float[Tensor, "b n"]:
-    """Cosine distance of each patch to the nearest prototype of its image, in [0, 2]."""
-    directions = functional.normalize(prototypes, dim=-1)
-    cosine = functional.normalize(patches, dim=-1) @ directions.transpose(1, 2)  # (b, n, m)
-    return 1 - cosine.amax(dim=-1)
+    """Cosine distance of each patch to the nearest prototype of its image, in [0, 2].
+
+    In float64, because `stretch` blows rounding up where an image's distances are much alike.
+    """
+    directions = functional.normalize(prototypes.double(), dim=-1)
+    cosine = functional.normalize(patches.double(), dim=-1) @ directions.transpose(1, 2)  # (b, n, m)
+    return (1 - cosine.amax(dim=-1)).float()
 
 
 def stretch(distance: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:

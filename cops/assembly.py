@@ -14,10 +14,10 @@ from cops.class_tokens import draw_class_noise
 from cops.config import CopsConfig, check_names, profile_named
 from cops.errors import ConfigError
 from cops.initialise import random_tensors
-from cops.model import CoPS, use_precision
+from cops.model import CoPS
+from cops.precision import PRECISIONS, use_precision
 from cops.published import LEARNED, count_deep_layers, normalise_names
 
-PRECISIONS = ("float32", "bfloat16", "float16")
 NOISE = f"{LEARNED}class_noise"
 PUBLISHED_HEADS = 12
 
@@ -32,8 +32,8 @@ def load(
 ) -> CoPS:
     """A model from a checkpoint file, or the one that comes with the package, `embedded`.
 
-    Args:    device: `cpu`, `cuda`, `cuda:1`, … or `auto`.   precision: `float32`, `bfloat16`, `float16`, or `auto`,
-             which is float32.   clip_weights, clip_sha256: as in `read_checkpoint`.
+    Args:    device: `cpu`, `cuda`, `cuda:1`, … or `auto`.   precision: `float32`, `bfloat16`, `float16`, `int8` (on a
+             CPU), or `auto`, which is float32.   clip_weights, clip_sha256: as in `read_checkpoint`.
     Raises:  CheckpointError: the weights cannot be used.   ConfigError: there is no such device or precision.
     """
     return from_checkpoint(read_checkpoint(name_or_path, clip_weights, clip_sha256=clip_sha256), device, precision)
@@ -47,6 +47,8 @@ def from_checkpoint(checkpoint: Checkpoint, device: str = "cpu", precision: str 
     """
     precision = find_precision(precision)
     place = find_device(device)
+    if precision == "int8":
+        _require_int8(place)
     with torch.device("meta"):
         model = CoPS(checkpoint.config)
     model.load_state_dict(checkpoint.tensors, strict=True, assign=True)
@@ -200,6 +202,13 @@ def find_precision(precision: str) -> str:
     if precision not in PRECISIONS:
         raise ConfigError(f"unknown precision {precision!r}; use {', '.join(PRECISIONS)} or auto")
     return precision
+
+
+def _require_int8(device: torch.device) -> None:
+    if device.type != "cpu":
+        raise ConfigError(f"precision 'int8' is for CPUs; on {device.type} use bfloat16 or float16")
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        raise ConfigError(f"precision 'int8' needs torch with oneDNN, which this torch {torch.__version__} lacks")
 
 
 def _missing_parts(

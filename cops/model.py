@@ -9,7 +9,8 @@ The paper's symbols, decoded once:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
@@ -27,6 +28,7 @@ from cops.errors import ConfigError
 from cops.images import Images, as_batch, to_pixels
 from cops.prompts import KeysValues, PromptLearner, encode_prompts, read_openings
 from cops.published import ENCODER, LEARNED
+from cops.transfer import Download, download, upload
 from cops.vision import VisionFeatures, encode_images
 
 DEFAULT_BATCH = {"cuda": 16}
@@ -94,6 +96,7 @@ class CoPS(nn.Module):
         self.provenance: dict[str, Any] = {}
         self.model_id = ""
         self.precision = "float32"
+        self._kept_openings: tuple[list[tuple[int, int]], KeysValues] | None = None
         self.grid = config.image_size // int(clip.visual.patch_size[0])
         self.visual = clip.visual
         self.transformer = clip.transformer
@@ -172,7 +175,7 @@ class CoPS(nn.Module):
         trained so. `CopsConfig.swap_prototypes` undoes it.
         """
         states = (anomaly, normal) if self.config.swap_prototypes else (normal, anomaly)
-        *_, stop, end = self._anchors()
+        _, stop, end = self._anchors()
         ends = encode_prompts(
             self.prompt_learner(*states, codes),
             torch.stack([stop, end]),
@@ -199,14 +202,16 @@ class CoPS(nn.Module):
             raise ConfigError(f"batch_size must be 1 or more, not {batch_size}")
         batch_size = batch_size or DEFAULT_BATCH.get(self.device.type, CPU_BATCH)
         images = as_batch(images)
-        starts = range(0, len(images), batch_size)
-        parts = [self._predict_batch(scores, images[start : start + batch_size]) for start in starts]
-        if not parts:
-            return _empty_prediction(self.grid)
-        joined = {
-            field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Prediction)
-        }
-        return Prediction(**joined)
+        found: list[np.ndarray] = []
+        behind: Download | None = None
+        for start in range(0, len(images), batch_size):
+            ahead = self._begin_batch(scores, images[start : start + batch_size], batch_size)
+            if behind is not None:  # while the device works on the next batch
+                found.append(behind.wait())
+            behind = ahead
+        if behind is not None:
+            found.append(behind.wait())
+        return _prediction(np.concatenate(found)[: len(images)] if found else None, self.grid)
 
     def anomaly_map(
         self, patch_scores: ArrayLike, size_hw: tuple[int, int] | None = None, *, rows: slice | None = None
@@ -217,29 +222,45 @@ class CoPS(nn.Module):
 
     def normalise(self, pixels: UInt8[np.ndarray, "b s s 3"]) -> Float[Tensor, "b 3 s s"]:
         """8-bit pixels on the model's device, scaled to [0, 1], with CLIP's mean and deviation taken out."""
-        scaled = torch.from_numpy(np.array(pixels)).to(self.device).permute(0, 3, 1, 2).float() / 255
-        mean, std = (
-            torch.tensor(values, device=self.device)[:, None, None]
-            for values in (self.config.pixel_mean, self.config.pixel_std)
-        )
+        scaled = upload(pixels, self.device).permute(0, 3, 1, 2).float() / 255
+        mean, std = (_channels(values, self.device) for values in (self.config.pixel_mean, self.config.pixel_std))
         return (scaled - mean) / std
 
     def _scores(self, pixels: Float[Tensor, "b 3 s s"]) -> Scores:
         passed: ForwardPass = self(pixels)
         return passed.pred_score, passed.class_score, passed.patch_scores
 
-    def _predict_batch(self, scores: Callable[[Float[Tensor, "b 3 s s"]], Scores], images: Images) -> Prediction:
+    def _begin_batch(
+        self, scores: Callable[[Float[Tensor, "b 3 s s"]], Scores], images: Images, batch_size: int
+    ) -> Download:
+        """Both scores and the patch scores of a batch, (b, 2 + n), on their way to the host.
+
+        A compiled model takes batches of one size alone: a short one is filled with black pictures, to be cut off.
+        """
         pixels = to_pixels(images, self.image_size)
+        if self._compiled_call_impl is not None and len(pixels) < batch_size:
+            pixels = np.concatenate([pixels, np.zeros((batch_size - len(pixels), *pixels.shape[1:]), np.uint8)])
         with torch.autocast(self.device.type, enabled=False):  # precision is this model's affair, not the caller's
             pred_score, class_score, patch_scores = scores(self.normalise(pixels))
-        return Prediction(
-            pred_score=pred_score.cpu().numpy(),
-            class_score=class_score.cpu().numpy(),
-            patch_scores=patch_scores.reshape(-1, self.grid, self.grid).cpu().numpy(),
-        )
+            return download(torch.cat([pred_score[:, None], class_score[:, None], patch_scores], dim=1))
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _openings(self) -> KeysValues:
-        """What the text tower keeps of both prompts' start and context, which no image changes."""
+        """What the text tower keeps of both prompts' start and context, which no image changes.
+
+        Read once for a model: again where a weight has changed, and always where gradients are asked for.
+        """
+        learner = self.prompt_learner
+        read = [learner.ctx_pos, learner.ctx_neg, *learner.compound_prompts_text, *self.transformer.parameters()]
+        read += [cast(Tensor, self.token_embedding.weight), cast(Tensor, self.positional_embedding)]
+        if torch.is_grad_enabled() or any(weight.is_inference() for weight in read):
+            return self._read_openings()
+        state = [(weight.data_ptr(), weight._version) for weight in read]
+        if self._kept_openings is None or self._kept_openings[0] != state:
+            self._kept_openings = state, self._read_openings()
+        return self._kept_openings[1]
+
+    def _read_openings(self) -> KeysValues:
         context = self.prompt_learner.context()
         start = self._anchors()[:1].expand(len(context), -1, -1)
         return read_openings(
@@ -251,7 +272,7 @@ class CoPS(nn.Module):
 
     def _anchors(self) -> Float[Tensor, "3 c"]:
         table = cast(Tensor, self.token_embedding.weight)
-        return table[[self.config.sot_id, self.config.stop_id, self.config.eot_id]]
+        return torch.stack([table[row] for row in (self.config.sot_id, self.config.stop_id, self.config.eot_id)])
 
 
 def _other_weights(model: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
@@ -266,17 +287,15 @@ def _other_weights(model: nn.Module, state_dict: dict[str, Any], prefix: str, *_
     model.provenance = {"source": "load_state_dict", "trained": True}
 
 
-def use_precision(model: CoPS, precision: str) -> None:
-    """Run the towers' large products in a lower precision; norms, residual sums and the scoring stay float32."""
-    model.precision = precision
-    dtype: torch.dtype = getattr(torch, precision)
-    for block in (*model.visual.transformer.resblocks, *model.transformer.resblocks):
-        block.attn.to(dtype)
-        block.mlp.to(dtype)
-    model.visual.conv1.to(dtype)
+@cache
+def _channels(values: tuple[float, ...], device: torch.device) -> Float[Tensor, "3 1 1"]:
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device)[:, None, None]
 
 
-def _empty_prediction(grid: int) -> Prediction:
-    none = np.empty(0, dtype=np.float32)
-    patch_scores = np.empty((0, grid, grid), dtype=np.float32)
-    return Prediction(pred_score=none, class_score=none, patch_scores=patch_scores)
+def _prediction(found: Float32[np.ndarray, "b m"] | None, grid: int) -> Prediction:
+    """Of rows with both scores and the patch scores."""
+    if found is None:
+        found = np.empty((0, 2 + grid**2), np.float32)
+    scores, patches = found[:, :2], np.ascontiguousarray(found[:, 2:])
+    return Prediction(scores[:, 0].copy(), scores[:, 1].copy(), patches.reshape(-1, grid, grid))

@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from cops.attention import attend, feed_forward, project_in, project_out
+from cops.attention import attend, project_in, project_out
 from cops.class_tokens import ClassTokenDecoder
 from cops.config import CopsConfig
+from cops.products import feed_forward
 from cops.published import ENCODER
 from cops.state_tokens import PrototypeExtractor
 

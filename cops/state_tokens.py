@@ -6,7 +6,8 @@ from jaxtyping import Float
 from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
-from cops.attention import cross_attend, feed_forward
+from cops.attention import cross_attend
+from cops.products import feed_forward
 
 
 class PrototypeExtractor(nn.Module):

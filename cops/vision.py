@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cops.attention import attend, feed_forward, project_in, project_out
+from cops.attention import attend, project_in, project_out
+from cops.products import feed_forward
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ DatasetName = Literal[
 ]
 Format = Literal["auto", "images", "webdataset", "parquet", "manifest", DatasetName]
 Method = Literal["cops", "clip"]
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 Device = Literal["auto", "cpu", "cuda"]
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

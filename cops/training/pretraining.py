@@ -15,9 +15,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cops.attention import feed_forward, project_in, project_out
+from cops.attention import project_in, project_out
 from cops.errors import CheckpointError
 from cops.model import CoPS
+from cops.products import feed_forward
 from cops.published import LEARNED
 from cops.texts import encode_tokens, tokenize
 from cops.vision import embed

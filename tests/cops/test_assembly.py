@@ -68,7 +68,7 @@ def test_constants_come_over_the_profile(small_arch):
         ({"profile": "best"}, "unknown profile 'best'"),
         ({"device": "gpu7"}, "unknown device 'gpu7'"),
         ({"device": "cuda:99"}, "no device 'cuda:99'"),
-        ({"precision": "int8"}, "unknown precision 'int8'"),
+        ({"precision": "int4"}, "unknown precision 'int4'"),
     ],
 )
 def test_what_there_is_not(small_arch, options, message):

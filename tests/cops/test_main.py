@@ -98,7 +98,7 @@ def test_help_tells_where_deep_pictures_go(monkeypatch, capsys):
     [
         (("none.png",), 1, "none.png: cannot be read"),
         (("none.png", "--model", "none.safetensors"), 2, "error: none.safetensors is no readable safetensors file"),
-        (("none.png", "--precision", "int8"), 2, "error: unknown precision 'int8'"),
+        (("none.png", "--precision", "int4"), 2, "error: unknown precision 'int4'"),
         ((), 2, ""),
         (("none.png", "--colour", "red"), 2, "--colour"),
     ],

@@ -1,5 +1,10 @@
 """The whole model: scores depend on the image and the model alone, and odd input is refused by name."""
 
+import copy
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -210,3 +215,46 @@ def test_a_published_file_as_torch_loads_it(small_arch, small_checkpoint):
     assert wrapped.model_id == plain.model_id
     with pytest.raises(cops.ConfigError, match="these are none: epoch"):
         cops.build(small_arch, prompt_state_dict=learned | {"epoch": 3}, **options)
+
+
+def test_openings_are_read_once_until_a_weight_changes(small_checkpoint, monkeypatch):
+    """Predictions share them; training in place, a state dict and another device do not see old ones."""
+    model = cops.from_checkpoint(copy.deepcopy(small_checkpoint))  # which shares its tensors with the model
+    read, own = [], type(model)._read_openings
+    monkeypatch.setattr(type(model), "_read_openings", lambda self: read.append(1) or own(self))
+    before = model.predict(pictures(2), batch_size=1)
+    model.predict(pictures(2))
+    assert len(read) == 1
+    with torch.no_grad():
+        model.prompt_learner.ctx_pos.normal_(std=3, generator=torch.Generator().manual_seed(0))
+    after = model.predict(pictures(2))
+    assert len(read) == 2
+    assert not np.allclose(before.pred_score, after.pred_score, atol=1e-6)
+    model.load_state_dict(small_checkpoint.tensors)
+    assert_same(model.predict(pictures(2)), before)
+    assert len(read) == 3
+
+
+COMPILED = """
+import json, sys
+import numpy as np
+import cops
+arch, options = json.loads(sys.argv[1]), {"image_size": 56, "sot_id": 0, "stop_id": 1, "eot_id": 4}
+plain, model = (cops.build(arch, **options) for _ in range(2))
+graphs = []
+model.compile(backend=lambda graph, inputs: graphs.append(graph) or graph, dynamic=False)
+pictures = np.random.default_rng(0).integers(0, 256, (5, 56, 56, 3), dtype=np.uint8)
+made = []
+for count in (5, 3):
+    found, expected = model.predict(pictures[:count], batch_size=2), plain.predict(pictures[:count])
+    np.testing.assert_allclose(found.pred_score, expected.pred_score, atol=1e-6)
+    made.append(len(graphs))
+assert 0 < made[0] == made[1], made
+"""
+
+
+def test_a_compiled_model_sees_batches_of_one_size(small_arch):
+    """The last one is filled up, and what filled it is cut off. In a process where nothing checks types at run time."""
+    command = [sys.executable, "-W", "ignore", "-c", COMPILED, json.dumps(small_arch)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr
