@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.decode import DecodeRules, ImageRejected, decode_to_side
+from pipeline.decode import RGB, DecodeRules, ImageRejected, decode_to_side
 from pipeline.read import fetched_portions
 from pipeline.request import Fetched, requests_of
 from pipeline.schema import Stage, decoded_schema
@@ -49,27 +50,44 @@ class ReadAndDecode:
         for portion, found in fetched_portions(requests_of(rows), max_bytes=self.rules.max_bytes):
             read_s = (time.perf_counter() - began) / len(found)
             planned = self._planned(rows.slice(portion.start, len(found)))
+            squares = []
             for row, data in zip(planned, found, strict=True):
-                row |= {"read_s": read_s, **self._decoded(data)}
-            yield self._table(planned)
+                known, pixels = self._decoded(data)
+                row |= {"read_s": read_s, **known}
+                squares.append(pixels)
+            yield self._table(planned, squares)
             began = time.perf_counter()
 
     def _planned(self, rows: pa.Table) -> list[dict[str, Any]]:
         planned: list[dict[str, Any]] = rows.select([*_CARRIED, *self.metadata]).to_pylist()
         return planned
 
-    def _table(self, rows: list[dict[str, Any]]) -> pa.Table:
-        return pa.Table.from_pylist(rows, schema=decoded_schema(self.metadata))
+    def _table(self, rows: list[dict[str, Any]], squares: Sequence[RGB | None] | None = None) -> pa.Table:
+        schema = decoded_schema(self.metadata)
+        at = schema.get_field_index("pixels")
+        pixels = _pixel_column(squares or [None] * len(rows))
+        return pa.Table.from_pylist(rows, schema=schema.remove(at)).add_column(at, schema.field(at), pixels)
 
-    def _decoded(self, data: Fetched) -> dict[str, Any]:
+    def _decoded(self, data: Fetched) -> tuple[dict[str, Any], RGB | None]:
+        """What becomes known of a picture, and its pixels at the model's side."""
         if isinstance(data, ImageRejected):
-            return {"stage": Stage.READ, "reason": data.reason, "message": str(data)}
+            return {"stage": Stage.READ, "reason": data.reason, "message": str(data)}, None
         began = time.perf_counter()
         known = {"num_bytes": len(data), "content_hash": hashlib.sha256(data).hexdigest()}
         try:
             picture, pixels = decode_to_side(data, self.rules, self.side)
         except ImageRejected as rejected:
-            return known | {"stage": Stage.DECODE, "reason": rejected.reason, "message": str(rejected)}
+            return known | {"stage": Stage.DECODE, "reason": rejected.reason, "message": str(rejected)}, None
         width, height = picture.rgb.size
         shape = {"width": width, "height": height, "format": picture.format, "mode": picture.mode}
-        return known | shape | {"pixels": pixels.tobytes(), "decode_s": time.perf_counter() - began}
+        return known | shape | {"decode_s": time.perf_counter() - began}, pixels
+
+
+def _pixel_column(squares: Sequence[RGB | None]) -> pa.Array:
+    """Each picture's pixels as one value, copied once."""
+    ends = np.cumsum([0, *(0 if square is None else square.size for square in squares)], dtype=np.int64)
+    there = [square.reshape(-1) for square in squares if square is not None]
+    data = np.concatenate(there) if there else np.empty(0, np.uint8)
+    is_there = np.packbits([square is not None for square in squares], bitorder="little")
+    buffers = [pa.py_buffer(is_there), pa.py_buffer(ends), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.large_binary(), len(squares), buffers)

@@ -21,7 +21,9 @@ _NO_PROGRESS_S = 300.0  # then Ray Data says that it is stuck, and on what
 _CPU_BATCH, _GPU_BATCH = 4, 16
 _TASK_BYTES = 256 * 2**20  # of a task beside its largest picture: 64 MiB encoded, its results, Python
 _LOCALIZE_BYTES_PER_PIXEL = 16  # a picture that is hot all over: map, labels, masks
-TASKS_AHEAD = 2  # batches queued at each actor, so that it never waits
+TASKS_AHEAD = 2  # calls queued at each actor, so that it never waits
+_CALLS = 16  # of each actor at least, so that its stages overlap
+_CALL_ROWS = 64  # at most in a call: a task of Ray's costs some ten milliseconds, whatever it does
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,12 @@ class Execution:
     tail_cpus: float = 0.25  # of localizing and writing, which are light
     decode_memory: int = 2**30  # bytes; Ray starts no more tasks than fit the node
     localize_memory: int = 2**30
+
+
+def rows_per_call(rows: int, execution: Execution) -> int:
+    """How many images an actor is handed at once: whole batches of the model's."""
+    wanted = min(_CALL_ROWS, rows // (_CALLS * execution.max_actors))
+    return max(1, wanted // execution.batch_size) * execution.batch_size
 
 
 def connect() -> None:

@@ -31,7 +31,7 @@ from pipeline.claim import Claim, take_claim
 from pipeline.config import ScoreConfig
 from pipeline.decode_stage import ReadAndDecode
 from pipeline.errors import ClaimError, InputError
-from pipeline.execution import TASKS_AHEAD, Execution, connect, plan_execution
+from pipeline.execution import TASKS_AHEAD, Execution, connect, plan_execution, rows_per_call
 from pipeline.failures import as_run_errors, is_of_the_world
 from pipeline.incremental import known_bad
 from pipeline.layout import TABLES, RunLayout
@@ -130,14 +130,14 @@ def prepare(config: ScoreConfig, model: cops.Checkpoint | None = None) -> Job:
 
 def images_flow(job: Job, worklist: Worklist, plan: Plan, execution: Execution) -> ray.data.Dataset:
     """One image's way, up to the writer. Every stage may run twice with the same result."""
-    config, card, metadata, batch = job.config, job.card, plan.metadata, execution.batch_size
+    config, card, metadata = job.config, job.card, plan.metadata
     read_and_decode = ReadAndDecode(
         worklist=worklist, output=config.output, side=card.image_size, rules=config.decode, metadata=metadata
     )
     scorer = {
         "model_id": card.model_id,
         "side": card.image_size,
-        "batch_size": batch,
+        "batch_size": execution.batch_size,
         "metadata": metadata,
         "out_of_memory": torch.OutOfMemoryError,
     }
@@ -158,7 +158,7 @@ def images_flow(job: Job, worklist: Worklist, plan: Plan, execution: Execution) 
         )
         .map_batches(
             Scorer,
-            batch_size=batch,
+            batch_size=rows_per_call(worklist.rows, execution),
             batch_format="pyarrow",
             compute=pool,
             num_gpus=execution.num_gpus,

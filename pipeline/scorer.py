@@ -5,18 +5,21 @@ from __future__ import annotations
 import datetime
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline.schema import Reason, Stage, scored_schema
+from pipeline.schema import SCORES, Reason, Stage, scored_schema
 
 log = logging.getLogger(__name__)
 
 Pixels = npt.NDArray[np.uint8]
+
+_SCORE_COLUMNS = ("pred_score", "class_score", "patch_score_max", "patch_scores", "map_size")
 
 
 class Scores(Protocol):
@@ -67,55 +70,102 @@ class Scorer:
         self.out_of_memory = out_of_memory
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        good = [at for at, pixels in enumerate(table["pixels"]) if pixels.is_valid]
+        pixels, places = _pixels_of(table["pixels"], self.side)
         began = time.perf_counter()
-        verdicts = self._score(_stack(table["pixels"], good, self.side))
-        score_s = (time.perf_counter() - began) / max(1, len(good))
-        rows = table.drop_columns(["pixels"]).to_pylist()
+        found, too_large = self._score(pixels)
+        score_s = (time.perf_counter() - began) / max(1, len(pixels))
+        columns = _Columns(len(table), places, too_large)
+        scored = columns.scored(found)
+        rejected = columns.rejected(table)
         now = datetime.datetime.now(datetime.UTC)
-        for at, verdict in zip(good, verdicts, strict=True):
-            rows[at] |= {"scored_at": now, "score_s": score_s, **verdict}
-        return pa.Table.from_pylist(rows, schema=self.schema)
+        timed = {"scored_at": now, "score_s": score_s}
+        timed = {name: columns.constant(value, self.schema.field(name).type) for name, value in timed.items()}
+        kept = {name: table[name] for name in table.column_names if name != "pixels"}
+        columns_by_name = kept | scored | rejected | timed
+        return pa.table([columns_by_name[name] for name in self.schema.names], schema=self.schema)
 
-    def _score(self, pixels: Pixels) -> list[dict[str, Any]]:
-        """One verdict an image. Out of memory, the batch is halved and stays so; one image alone is then at fault."""
-        verdicts: list[dict[str, Any]] = []
-        while len(verdicts) < len(pixels):
-            batch = pixels[len(verdicts) : len(verdicts) + self.batch_size]
+    def _score(self, pixels: Pixels) -> tuple[list[Scores], dict[int, str]]:
+        """Scores of all images but those that do not fit the device even alone, with what it said of these.
+
+        Out of memory, the batch is halved and stays so.
+        """
+        found: list[Scores] = []
+        too_large: dict[int, str] = {}
+        start = 0
+        while start < len(pixels):
+            batch = pixels[start : start + self.batch_size]
             try:
-                verdicts += _verdicts(self.detector.predict(batch, batch_size=self.batch_size))
+                found.append(self.detector.predict(batch, batch_size=self.batch_size))
             except self.out_of_memory as exc:
-                if len(batch) == 1:
-                    verdicts.append(_rejected(Reason.OUT_OF_MEMORY, f"one image does not fit the device: {exc}"[:300]))
-                else:
+                if len(batch) > 1:
                     self.batch_size = max(1, len(batch) // 2)
                     log.warning("out of memory with %d images; batches of %d from here", len(batch), self.batch_size)
-        return verdicts
+                    continue
+                too_large[start] = f"one image does not fit the device: {exc}"[:300]
+            start += len(batch)
+        return found, too_large
 
 
-def _stack(pixels: pa.ChunkedArray, good: list[int], side: int) -> Pixels:
-    shape = (side, side, 3)
-    if not good:
-        return np.empty((0, *shape), np.uint8)
-    return np.stack([np.frombuffer(pixels[at].as_buffer(), np.uint8).reshape(shape) for at in good])
+class _Columns:
+    """Columns of a whole table from what is known of some of its rows; no row is looked at in Python but bad ones.
+
+    Args:    rows: of the table.   places: of the images that have pixels.   too_large: those of them without scores.
+    """
+
+    def __init__(self, rows: int, places: npt.NDArray[np.intp], too_large: Mapping[int, str]) -> None:
+        self.has_pixels = np.zeros(rows, bool)
+        self.has_pixels[places] = True
+        self.bad = {int(places[at]): (Reason.OUT_OF_MEMORY, message) for at, message in too_large.items()}
+        self.places = np.delete(places, list(too_large))
+
+    def scored(self, found: Sequence[Scores]) -> dict[str, pa.Array]:
+        """Scores in their rows; null where there are none, or none that is a number."""
+        if not found:
+            types = {name: SCORES.field(name).type for name in _SCORE_COLUMNS}
+            return {name: pa.nulls(len(self.has_pixels), kind) for name, kind in types.items()}
+        numbers = {name: np.concatenate([getattr(one, name) for one in found]) for name in _SCORE_COLUMNS[:4]}
+        patches = numbers.pop("patch_scores")  # (n, g, g)
+        is_finite = np.isfinite(numbers["pred_score"]) & np.isfinite(patches).all(axis=(1, 2))
+        for place in self.places[~is_finite]:
+            self.bad[int(place)] = Reason.NOT_FINITE, "the model gave a score that is no number"
+        row_of = np.full(len(self.has_pixels), -1)
+        row_of[self.places[is_finite]] = np.flatnonzero(is_finite)
+        at = pa.array(row_of, mask=row_of < 0)
+        halves = np.ascontiguousarray(patches, "<f2")
+        width = halves[0].nbytes
+        maps = pa.Array.from_buffers(pa.binary(width), len(halves), [None, pa.py_buffer(halves)])
+        sizes = pa.FixedSizeListArray.from_arrays(pa.array(np.tile(patches.shape[1:], len(halves)), pa.int16()), 2)
+        columns = {name: pa.array(values.astype(np.float32)) for name, values in numbers.items()}
+        columns |= {"patch_scores": maps.cast(pa.binary()), "map_size": sizes.cast(pa.list_(pa.int16()))}
+        return {name: column.take(at) for name, column in columns.items()}
+
+    def rejected(self, table: pa.Table) -> dict[str, pa.ChunkedArray]:
+        """Stage, reason and message, of rows that were bad before and of those that the model could not score."""
+        told = {name: table[name] for name in ("stage", "reason", "message")}
+        if self.bad:
+            for name, column in told.items():
+                values = column.to_pylist()
+                for place, (reason, message) in self.bad.items():
+                    values[place] = {"stage": Stage.SCORE, "reason": reason, "message": message}[name]
+                told[name] = pa.chunked_array([pa.array(values, column.type)])
+        return told
+
+    def constant(self, value: Any, kind: pa.DataType) -> pa.Array:
+        """The same for all images that have pixels."""
+        return pc.if_else(pa.array(self.has_pixels), pa.scalar(value, kind), pa.scalar(None, kind))
 
 
-def _verdicts(scores: Scores) -> list[dict[str, Any]]:
-    patches = scores.patch_scores.astype("<f2")  # (b, g, g)
-    finite = np.isfinite(scores.pred_score) & np.isfinite(scores.patch_scores).all(axis=(1, 2))
-    return [
-        {
-            "pred_score": scores.pred_score[at],
-            "class_score": scores.class_score[at],
-            "patch_score_max": scores.patch_score_max[at],
-            "patch_scores": patches[at].tobytes(),
-            "map_size": list(patches.shape[1:]),
-        }
-        if finite[at]
-        else _rejected(Reason.NOT_FINITE, "the model gave a score that is no number")
-        for at in range(len(patches))
-    ]
-
-
-def _rejected(reason: Reason, message: str) -> dict[str, Any]:
-    return {"stage": Stage.SCORE, "reason": reason, "message": message}
+def _pixels_of(column: pa.ChunkedArray, side: int) -> tuple[Pixels, npt.NDArray[np.intp]]:
+    """The images that there are, (n, side, side, 3), without a copy where all lie in one piece; and their rows."""
+    places = np.flatnonzero(pc.is_valid(column).to_numpy())
+    if column.null_count:
+        column = column.drop_null()
+    whole = column.combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):  # of no chunks, or more than one array holds
+        whole = pa.concat_arrays(whole.chunks) if whole.num_chunks else pa.array([], column.type)
+    if not len(whole):
+        return np.empty((0, side, side, 3), np.uint8), places
+    _, ends, values = whole.buffers()
+    first = np.frombuffer(ends, np.int64)[whole.offset]
+    size = len(whole) * side * side * 3
+    return np.frombuffer(values, np.uint8, size, first).reshape(-1, side, side, 3), places

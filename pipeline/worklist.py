@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pipeline.plan import ROWS_PER_GROUP
 from pipeline.storage import Root
 
-_TASKS = 2_000  # enough to keep a cluster busy; each costs the driver about a millisecond
+_TASKS = 500  # enough to keep a cluster busy; each costs some ten milliseconds of processor time, all told
 _MIN_ROWS, _MAX_ROWS = 16, 512
 _PARTS = 256  # a run is written in about this many parts: what a crash loses is this share of it at most
 _MIN_PART, _MAX_PART = 32, 8_192  # at some 3 KB a row a full part is a file of about 25 MB

@@ -1,0 +1,59 @@
+"""The whole scoring job with a model that looks at nothing: what is left is the pipeline.
+
+`python benchmarks/null_job.py OUTPUT INPUT…`: the other benchmarks start it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+
+import cops
+import pipeline.run
+from pipeline.config import ScoreConfig
+from pipeline.model import SharedModel
+
+
+class NullDetector:
+    """Scores that depend on nothing but the first pixel."""
+
+    def __init__(self, model_id: str, grid: int) -> None:
+        self.model_id, self.grid = model_id, grid
+
+    def predict(self, images: Any, *, batch_size: int | None = None) -> cops.Prediction:  # noqa: ARG002
+        score = images[:, 0, 0, 0].astype(np.float32) / 255
+        patches = np.broadcast_to(score[:, None, None], (len(images), self.grid, self.grid))
+        return cops.Prediction(pred_score=score, class_score=score, patch_scores=np.ascontiguousarray(patches))
+
+
+def build_null(model: SharedModel, device: str, threads: int) -> partial[NullDetector]:  # noqa: ARG001
+    return partial(NullDetector, model.card.model_id, model.card.image_size // 12)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output")
+    parser.add_argument("inputs", nargs="+")
+    parser.add_argument("--actors", type=int)
+    parser.add_argument("--pixel-threshold", type=float)
+    options = parser.parse_args()
+    pipeline.run.builder = build_null  # type: ignore[assignment]
+    config = ScoreConfig(
+        inputs=tuple(options.inputs),
+        output=options.output,
+        run_id="null",
+        actors=str(options.actors) if options.actors else None,
+        pixel_threshold=options.pixel_threshold,
+    )
+    pipeline.run.score(config)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""What a job takes while it runs, by the kind of process: private memory and processor time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+KINDS = ("driver", "worker", "ray")
+"""The job's own process; those that run our code for it; Ray's servers."""
+_EVERY_S = 1.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+_MIB = 2**20
+
+
+@dataclass
+class Watched:
+    """Of one job."""
+
+    wall_s: float = 0.0
+    cpu_s: Counter[str] = field(default_factory=Counter)
+    """By kind; of a process that ended, as it was at most a second before."""
+    memory: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """MiB, in order of time: private memory of the largest process of each kind, and of `all` (shared pages once)."""
+
+    def peak(self, kind: str) -> float:
+        return max(self.memory[kind])
+
+    def quarters(self, kind: str) -> list[float]:
+        """The peak in each quarter of the run."""
+        samples = self.memory[kind]
+        cuts = [len(samples) * quarter // 4 for quarter in range(5)]
+        return [max(samples[low:high]) for low, high in pairwise(cuts)]
+
+
+def watch(command: Sequence[str]) -> Watched:
+    """Run a command to its end.
+
+    Raises:  RuntimeError: it failed.
+    """
+    found, seconds, kinds, over = Watched(), dict[int, float](), dict[int, str](), threading.Event()
+    began = time.monotonic()
+    job = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+    def look() -> None:
+        while not over.wait(_EVERY_S):
+            largest: Counter[str] = Counter()
+            for pid in descendants(job.pid):
+                try:
+                    kind, private, shared, cpu_s = _read(pid, job.pid)
+                except OSError:  # it ended meanwhile
+                    continue
+                largest[kind] = max(largest[kind], private)
+                largest["all"] += shared
+                seconds[pid], kinds[pid] = cpu_s, kind
+            for kind, size in largest.items():
+                found.memory[kind].append(size / _MIB)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    job.wait()
+    found.wall_s = time.monotonic() - began
+    over.set()
+    thread.join()
+    if job.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with exit code {job.returncode}")
+    for pid, cpu_s in seconds.items():
+        found.cpu_s[kinds[pid]] += cpu_s
+    return found
+
+
+def _read(pid: int, driver: int) -> tuple[str, int, int, float]:
+    """Kind, private and proportional bytes, seconds of processor time."""
+    place = Path(f"/proc/{pid}")
+    rollup = (place / "smaps_rollup").read_text().splitlines()[1:]
+    name = (place / "cmdline").read_bytes().decode(errors="replace")
+    ticks = (place / "stat").read_text().rpartition(")")[2].split()[11:13]
+    sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in rollup}
+    private = sizes["Private_Clean"] + sizes["Private_Dirty"]  # without the object store, which all map
+    kind = "driver" if pid == driver else "worker" if name.startswith("ray::") else "ray"
+    return kind, private, sizes["Pss"], sum(map(int, ticks)) / _TICKS
+
+
+def descendants(pid: int) -> list[int]:
+    """A process and all that it started, directly or not."""
+    children: dict[int, list[int]] = defaultdict(list)
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            children[int(stat.read_text().rpartition(")")[2].split()[1])].append(int(stat.parent.name))
+        except OSError:
+            continue
+    found, waiting = [], [pid]
+    while waiting:
+        found.append(waiting.pop())
+        waiting += children[found[-1]]
+    return found
