@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 import cops
 import pipeline.run
 from pipeline.config import ScoreConfig
+from pipeline.execution import connect, plan_execution
 from pipeline.model import SharedModel
 
 
@@ -41,18 +43,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output")
     parser.add_argument("inputs", nargs="+")
-    parser.add_argument("--actors", type=int)
-    parser.add_argument("--pixel-threshold", type=float)
+    parser.add_argument("--actors", type=int, default=1)
     options = parser.parse_args()
     pipeline.run.builder = build_null  # type: ignore[assignment]
     config = ScoreConfig(
         inputs=tuple(options.inputs),
         output=options.output,
         run_id="null",
-        actors=str(options.actors) if options.actors else None,
-        pixel_threshold=options.pixel_threshold,
     )
-    pipeline.run.score(config)
+    connect()
+    execution = plan_execution(config)
+    share = execution.num_cpus / options.actors  # a model that looks at nothing needs no processor of its own
+    execution = replace(execution, min_actors=options.actors, max_actors=options.actors, num_cpus=share)
+    pipeline.run.score(config, execution=execution)
 
 
 if __name__ == "__main__":

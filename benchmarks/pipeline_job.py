@@ -24,7 +24,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import pyarrow.parquet as pq
-import torch
 from model import pictures
 from pages import ROOT, footer, table, write
 from PIL import Image

@@ -26,12 +26,13 @@ from cops.backbone import build_clip, joint_width
 from cops.config import CopsConfig
 from cops.errors import ConfigError
 from cops.images import Images, as_batch, to_pixels
+from cops.memory import largest_batch
 from cops.prompts import KeysValues, PromptLearner, encode_prompts, read_openings
 from cops.published import ENCODER, LEARNED
 from cops.transfer import Download, download, upload
 from cops.vision import VisionFeatures, encode_images
 
-DEFAULT_BATCH = {"cuda": 16}
+DEFAULT_BATCH = {"cuda": 32}
 CPU_BATCH = 4  # more gains nothing on a CPU
 
 Scores = tuple[Float[Tensor, " b"], Float[Tensor, " b"], Float[Tensor, "b n"]]
@@ -97,6 +98,7 @@ class CoPS(nn.Module):
         self.model_id = ""
         self.precision = "float32"
         self._kept_openings: tuple[list[tuple[int, int]], KeysValues] | None = None
+        self._largest_batch: int | None = None
         self.grid = config.image_size // int(clip.visual.patch_size[0])
         self.visual = clip.visual
         self.transformer = clip.transformer
@@ -189,7 +191,8 @@ class CoPS(nn.Module):
     def predict(self, images: Images, *, batch_size: int | None = None) -> Prediction:
         """Scores of pictures; each depends on its picture and the model alone, not on its neighbours.
 
-        Args:    images: PIL images, or uint8 RGB (B, H, W, 3), of any size.   batch_size: None is fit for the device.
+        Args:    images: PIL images, or uint8 RGB (B, H, W, 3), of any size.   batch_size: None is fit for the device;
+             on a GPU never more than its free memory takes, which is measured once.
         Raises:  ImageError: a picture cannot be scored as it is.   ConfigError: a batch size below 1.
         """
         return self.in_batches(self._scores, images, batch_size)
@@ -202,6 +205,10 @@ class CoPS(nn.Module):
             raise ConfigError(f"batch_size must be 1 or more, not {batch_size}")
         batch_size = batch_size or DEFAULT_BATCH.get(self.device.type, CPU_BATCH)
         images = as_batch(images)
+        if self.device.type == "cuda" and min(batch_size, len(images)) > 1:
+            if self._largest_batch is None:
+                self._largest_batch = largest_batch(lambda count: self._begin_blank(scores, count), self.device)
+            batch_size = min(batch_size, self._largest_batch)
         found: list[np.ndarray] = []
         behind: Download | None = None
         for start in range(0, len(images), batch_size):
@@ -229,6 +236,9 @@ class CoPS(nn.Module):
     def _scores(self, pixels: Float[Tensor, "b 3 s s"]) -> Scores:
         passed: ForwardPass = self(pixels)
         return passed.pred_score, passed.class_score, passed.patch_scores
+
+    def _begin_blank(self, scores: Callable[[Float[Tensor, "b 3 s s"]], Scores], count: int) -> None:
+        self._begin_batch(scores, np.zeros((count, self.image_size, self.image_size, 3), np.uint8), count).wait()
 
     def _begin_batch(
         self, scores: Callable[[Float[Tensor, "b 3 s s"]], Scores], images: Images, batch_size: int

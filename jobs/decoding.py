@@ -23,6 +23,10 @@ class Decoding:
     max_bytes: int = DecodeRules.max_bytes
     """Larger files are not used."""
 
+    scaled_jpeg: bool = DecodeRules.scaled_jpeg
+    """Decode large JPEGs at a half, quarter or eighth of their size, at least twice the model's side. Faster, and
+    scores change a little: docs/performance.md says by how much."""
+
     def rules(self) -> DecodeRules:
         """Raises:  InputError: a flag that cannot be meant."""
         return DecodeRules(**asdict(self))

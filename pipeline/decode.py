@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from cops.images import MAX_SIDE_PX, flatten, orientation_of, strips, upright
+from cops.images import MAX_SIDE_PX, TURNED, flatten, orientation_of, strips, upright
 from pipeline.errors import InputError
 from pipeline.float_tiff import FloatTiff, describe_tiff, read_float_tiff
 from pipeline.schema import Reason
@@ -44,6 +44,8 @@ _PNG_SIGNATURE_BYTES = 8
 _PNG_HEADER = slice(12, 16)  # after signature 8 and chunk length 4
 _PNG_BIT_DEPTH_AT = 24  # signature 8, chunk length 4, "IHDR" 4, width 4, height 4
 _PNG_COLOUR_AT, _PNG_GREY_ALPHA = 25, 4
+
+_SCALED_LEAST = 2  # times the model's side, so that what it sees is still an average of several pixels
 
 # What decoding one picture takes beside its encoded bytes, at its peak; measured at 3000×3000. Animated lossless WebP
 # takes 19.3, still WebP 16 to 18, 16-bit colours with alpha 16.3, progressive JPEG up to 12.1, most others 5 to 9.
@@ -68,6 +70,7 @@ class DecodeRules:
     max_bytes: int = 256 * 2**20  # of one encoded picture
     bit_depth_range: str | None = None
     alpha_background: str = "#ffffff"
+    scaled_jpeg: bool = False  # decode a large JPEG at a half, quarter or eighth, at least twice the model's side
 
     def __post_init__(self) -> None:
         _ = self.value_range, self.background
@@ -97,11 +100,15 @@ class DecodeRules:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture as shown: EXIF orientation applied, RGB, full size. `mode` is the file's own."""
+    """A picture as shown: EXIF orientation applied, RGB. `mode` is the file's own.
+
+    `rgb` has the full `size`, but for a JPEG that was decoded at a fraction of it on purpose.
+    """
 
     rgb: Image.Image
     format: str
     mode: str
+    size: tuple[int, int]
 
 
 def decode_image(data: bytes, rules: DecodeRules) -> Decoded:
@@ -114,12 +121,12 @@ def decode_image(data: bytes, rules: DecodeRules) -> Decoded:
 
 
 def decode_to_side(data: bytes, rules: DecodeRules, side: int) -> tuple[Decoded, RGB]:
-    """The picture in full size, and as the model's input.
+    """The picture, and as the model's input; in full size, but for a large JPEG where the rules say `scaled_jpeg`.
 
     Raises:  ImageRejected: as `decode_image`, or it cannot be resized.
     """
     with _row_guard(data):
-        picture = _decode(data, rules)
+        picture = _decode(data, rules, least_px=_SCALED_LEAST * side if rules.scaled_jpeg else None)
         return picture, resize(picture.rgb, side)
 
 
@@ -157,12 +164,15 @@ def resize(rgb: Image.Image, side: int) -> RGB:
     return np.asarray(rgb)
 
 
-def _decode(data: bytes, rules: DecodeRules) -> Decoded:
+def _decode(data: bytes, rules: DecodeRules, *, least_px: int | None = None) -> Decoded:
+    """Args:    least_px: libjpeg may scale a JPEG down, to no less than that on both sides."""
     _check_bytes(data, rules)
     if data[:4] in TIFF_SIGNATURES and (tiff := read_float_tiff(data)) and tiff.mode != PILLOWS_FLOAT_TIFF:
         return _decode_float_tiff(data, tiff, rules)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         _check_size(image.size, rules)
+        full_size = image.size
+        is_scaled = bool(least_px and image.format == "JPEG" and image.draft(None, (least_px, least_px)))
         form, mode, depth = str(image.format), image.mode, _depth(image, data)
         if form == "PNG":
             _check_png(data)
@@ -179,7 +189,9 @@ def _decode(data: bytes, rules: DecodeRules) -> Decoded:
             mode = "LA"  # Pillow opens it as RGBA
         mode = mode if mode[0] in "IF" else f"{mode};{depth.bits}"
         rgb = _deep_rgb(_deep_pixels(data) if packed is None else packed, depth, rules, clear)
-    return Decoded(upright(rgb, orientation), form, mode)
+    shown = upright(rgb, orientation)
+    turned_size = full_size[::-1] if orientation in TURNED else full_size
+    return Decoded(shown, form, mode, turned_size if is_scaled else shown.size)
 
 
 def _decode_float_tiff(data: bytes, tiff: FloatTiff, rules: DecodeRules) -> Decoded:
@@ -197,7 +209,8 @@ def _decode_float_tiff(data: bytes, tiff: FloatTiff, rules: DecodeRules) -> Deco
         raise ImageRejected(Reason.CORRUPT, f"a TIFF of {width}×{height} pixels that decodes to {values.shape}")
     alpha = _ALPHAS.get(tiff.extra_samples, "none")
     depth = _Depth(tiff.bits, "float", zero_is_white=tiff.zero_is_white, alpha=alpha)
-    return Decoded(_deep_rgb(values, depth, rules), "TIFF", tiff.mode)
+    rgb = _deep_rgb(values, depth, rules)
+    return Decoded(rgb, "TIFF", tiff.mode, rgb.size)
 
 
 def _check_size(size: tuple[int, int], rules: DecodeRules) -> None:

@@ -78,7 +78,7 @@ class ReadAndDecode:
             picture, pixels = decode_to_side(data, self.rules, self.side)
         except ImageRejected as rejected:
             return known | {"stage": Stage.DECODE, "reason": rejected.reason, "message": str(rejected)}, None
-        width, height = picture.rgb.size
+        width, height = picture.size
         shape = {"width": width, "height": height, "format": picture.format, "mode": picture.mode}
         return known | shape | {"decode_s": time.perf_counter() - began}, pixels
 

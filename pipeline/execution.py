@@ -18,7 +18,7 @@ from pipeline.errors import InputError
 _PACKAGES = Path(__file__).resolve().parents[1]  # holds cops/ and pipeline/
 _OBJECT_STORE_BYTES = 2 * 2**30  # blocks in flight and the model; Ray's own default takes 30 % of the memory
 _NO_PROGRESS_S = 300.0  # then Ray Data says that it is stuck, and on what
-_CPU_BATCH, _GPU_BATCH = 4, 16
+_CPU_BATCH, _GPU_BATCH = 4, 32
 _TASK_BYTES = 256 * 2**20  # of a task beside its largest picture: 64 MiB encoded, its results, Python
 _LOCALIZE_BYTES_PER_PIXEL = 16  # a picture that is hot all over: map, labels, masks
 TASKS_AHEAD = 2  # calls queued at each actor, so that it never waits
@@ -39,6 +39,7 @@ class Execution:
     num_cpus: float
     threads: int
     batch_size: int
+    calls_per_actor: int = 1  # at a time; on a GPU two, so that one prepares and hands on while the other computes
     decode_cpus: float = 1.0
     tail_cpus: float = 0.25  # of localizing and writing, which are light
     decode_memory: int = 2**30  # bytes; Ray starts no more tasks than fit the node
@@ -116,6 +117,7 @@ def plan_execution(config: ScoreConfig) -> Execution:
         # On CPUs the model is what takes long: its threads may use what decoding leaves idle.
         threads=max(1, cpus // nodes // max(1, -(-min(high, room) // nodes))),
         batch_size=config.batch_size or (_GPU_BATCH if device == "cuda" else _CPU_BATCH),
+        calls_per_actor=2 if device == "cuda" else 1,
         decode_cpus=1.0 if cpus > 2 else 0.5 * scale,
         tail_cpus=0.25 * scale,
         decode_memory=int(min(room_bytes, _TASK_BYTES + PEAK_BYTES_PER_PIXEL * largest)),

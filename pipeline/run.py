@@ -142,7 +142,11 @@ def images_flow(job: Job, worklist: Worklist, plan: Plan, execution: Execution) 
         "out_of_memory": torch.OutOfMemoryError,
     }
     pool = ActorPoolStrategy(
-        min_size=execution.min_actors, max_size=execution.max_actors, max_tasks_in_flight_per_actor=TASKS_AHEAD
+        min_size=execution.min_actors,
+        max_size=execution.max_actors,
+        max_tasks_in_flight_per_actor=execution.calls_per_actor + TASKS_AHEAD - 1,
+        max_concurrent_calls_per_actor=execution.calls_per_actor,
+        enable_true_multi_threading=execution.calls_per_actor > 1,
     )
     localize = Localize(
         thresholds=job.thresholds, image_size=card.image_size, sigma_px=card.sigma_px, metadata=metadata

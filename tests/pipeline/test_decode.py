@@ -210,6 +210,26 @@ def test_decoding_to_a_side_is_decoding_and_resizing(encode_image: Encode) -> No
     picture, square = decode_to_side(data, RULES, 5)
     np.testing.assert_array_equal(np.asarray(picture.rgb), COLOURS)
     np.testing.assert_array_equal(square, resize(Image.fromarray(COLOURS), 5))
+    assert picture.size == picture.rgb.size
+
+
+@pytest.mark.parametrize(("side", "decoded"), [(20, (80, 60)), (30, (80, 60)), (40, (160, 120)), (90, (320, 240))])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_large_jpeg_may_be_decoded_at_a_fraction(
+    side: int, decoded: tuple[int, int], orientation: int, encode_image: Encode
+) -> None:
+    """At least twice the model's side on both; the size told is the whole one, turned; off unless it is asked for."""
+    x, y = np.meshgrid(np.linspace(0, 6, 320), np.linspace(0, 5, 240))
+    smooth = (127 + 100 * np.stack([np.sin(x), np.cos(y), np.sin(x + y)], axis=-1)).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode_image(smooth, "JPEG", quality=95, exif=exif)
+    scaled, square = decode_to_side(data, DecodeRules(scaled_jpeg=True), side)
+    whole, expected = decode_to_side(data, RULES, side)
+    assert scaled.size == whole.size == whole.rgb.size == ((320, 240) if orientation == 1 else (240, 320))
+    assert sorted(scaled.rgb.size) == sorted(decoded)
+    assert np.abs(square.astype(int) - expected).max() <= 4
+    assert decode_image(data, DecodeRules(scaled_jpeg=True)).rgb.size == whole.size
 
 
 @pytest.mark.parametrize(
