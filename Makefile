@@ -42,8 +42,13 @@ check: setup  ## format, lint, types, layers: what CI runs before the tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup  ## measure: 20,000 small images through the whole job, speed and memory
-	$(BIN)/python benchmarks/archive.py $(ARGS)
+bench: setup  ## measure: model, precision, pipeline, scale, training; some two hours; pages in benchmarks/results/
+	$(BIN)/python benchmarks/model.py
+	$(BIN)/python benchmarks/precision.py
+	$(BIN)/python benchmarks/scaled_jpeg.py
+	$(BIN)/python benchmarks/pipeline_job.py
+	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/scale.py
 
 embedded-model: setup  ## make the packaged model again, from nothing: hours on two cores; goes on where it was stopped
 	$(BIN)/python jobs/make_embedded.py make $(ARGS)

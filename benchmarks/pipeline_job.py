@@ -128,8 +128,8 @@ def measure(model: cops.CoPS, files: Path, folder: Path, options: argparse.Names
     assert record["counts"]["scored"] == len(paths), record["counts"]
     at = np.sort(at).astype("datetime64[us]").astype(np.int64) / 1e6
     job = steady(at)
-    actors = record["execution"]["max_actors"]
-    busy = job * (record["seconds"]["score"] / len(paths)) / actors
+    calls = record["execution"]["max_actors"] * record["execution"]["calls_per_actor"]  # at a time
+    busy = job * (record["seconds"]["score"] / len(paths)) / calls
     return Round(bare, job, min(1.0, busy), float(at[0]) - started, watched, record)
 
 

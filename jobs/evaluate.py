@@ -58,7 +58,7 @@ class Options:
     """Where the model runs."""
 
     precision: Precision = "auto"
-    """Of the model's large products; auto is float32."""
+    """Of the model's large products; auto is float32. int8 is for CPUs. Scores differ: docs/performance.md."""
 
     max_error_fraction: float = 0.01
     """More images in quarantine than this share ends with exit code 3, every table written all the same."""

@@ -85,7 +85,7 @@ class Options:
     """Where the model runs."""
 
     precision: Precision = "auto"
-    """Of the model's large products; auto is float32."""
+    """Of the model's large products; auto is float32. int8 is for CPUs. Scores differ: docs/performance.md."""
 
     max_error_fraction: float = 0.01
     """More bad images than this share of the planned ones ends the run with exit code 3, all good rows kept. Where

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -61,7 +61,7 @@ def identity(config: ScoreConfig, card: ModelCard, thresholds: Thresholds) -> di
         "image_threshold": thresholds.pooled.image,
         "pixel_threshold": thresholds.pooled.pixel,
         "limit": config.limit,
-        "decode": asdict(config.decode),
+        "decode": config.decode.record(),
     }
 
 

@@ -14,7 +14,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,13 @@ class DecodeRules:
         _ = self.value_range, self.background
         if min(self.max_pixels, self.max_bytes) < 1:
             raise InputError("--max-pixels and --max-bytes: expected 1 or more")
+
+    def record(self) -> dict[str, Any]:
+        """What a run keeps of them: a rule that came later only where it is used, so that older runs stay alike."""
+        told = asdict(self)
+        if not self.scaled_jpeg:
+            del told["scaled_jpeg"]
+        return told
 
     @property
     def value_range(self) -> tuple[float, float] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -97,7 +97,7 @@ def known_bad(layout: RunLayout, output: str, parts: list[str]) -> int:
 
 def _decides_alike(record: dict[str, Any], model_id: str, rules: DecodeRules) -> bool:
     """Whether an earlier run would give the same scores for the same bytes."""
-    return bool(record["model_id"] == model_id and record["config"]["decode"] == asdict(rules))
+    return bool(record["model_id"] == model_id and record["config"]["decode"] == rules.record())
 
 
 def _unchanged(layout: RunLayout, output: str, candidates: list[str], max_bytes: int) -> pa.Table:

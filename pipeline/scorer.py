@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 Pixels = npt.NDArray[np.uint8]
 
-_SCORE_COLUMNS = ("pred_score", "class_score", "patch_score_max", "patch_scores", "map_size")
+_FOUND = ("pred_score", "class_score", "patch_score_max", "patch_scores")
 
 
 class Scores(Protocol):
@@ -74,15 +74,14 @@ class Scorer:
         began = time.perf_counter()
         found, too_large = self._score(pixels)
         score_s = (time.perf_counter() - began) / max(1, len(pixels))
-        columns = _Columns(len(table), places, too_large)
-        scored = columns.scored(found)
-        rejected = columns.rejected(table)
         now = datetime.datetime.now(datetime.UTC)
-        timed = {"scored_at": now, "score_s": score_s}
-        timed = {name: columns.constant(value, self.schema.field(name).type) for name, value in timed.items()}
-        kept = {name: table[name] for name in table.column_names if name != "pixels"}
-        columns_by_name = kept | scored | rejected | timed
-        return pa.table([columns_by_name[name] for name in self.schema.names], schema=self.schema)
+        columns = _Columns(len(table), places, found, too_large)
+        filled = columns.scores() | columns.reasons(table)
+        for name, value in {"scored_at": now, "score_s": score_s}.items():
+            filled[name] = columns.constant(value, self.schema.field(name).type)
+        return pa.table(
+            [filled[name] if name in filled else table[name] for name in self.schema.names], schema=self.schema
+        )
 
     def _score(self, pixels: Pixels) -> tuple[list[Scores], dict[int, str]]:
         """Scores of all images but those that do not fit the device even alone, with what it said of these.
@@ -107,39 +106,42 @@ class Scorer:
 
 
 class _Columns:
-    """Columns of a whole table from what is known of some of its rows; no row is looked at in Python but bad ones.
+    """Columns of a whole table from what is known of some of its rows; in Python no row is looked at but a bad one.
 
-    Args:    rows: of the table.   places: of the images that have pixels.   too_large: those of them without scores.
+    Args:    rows: of the table.   places: of the images that have pixels.   found: scores of these, in order, but for
+             those that are too_large, by their number among them.
     """
 
-    def __init__(self, rows: int, places: npt.NDArray[np.intp], too_large: Mapping[int, str]) -> None:
+    def __init__(
+        self, rows: int, places: npt.NDArray[np.intp], found: Sequence[Scores], too_large: Mapping[int, str]
+    ) -> None:
         self.has_pixels = np.zeros(rows, bool)
         self.has_pixels[places] = True
         self.bad = {int(places[at]): (Reason.OUT_OF_MEMORY, message) for at, message in too_large.items()}
-        self.places = np.delete(places, list(too_large))
+        self.found = {name: np.concatenate([getattr(one, name) for one in found]) for name in _FOUND} if found else {}
+        row_of = np.full(rows, -1)
+        if found:
+            scored = np.delete(places, list(too_large))
+            finite = np.isfinite(self.found["pred_score"]) & np.isfinite(self.found["patch_scores"]).all(axis=(1, 2))
+            row_of[scored[finite]] = np.flatnonzero(finite)
+            message = "the model gave a score that is no number"
+            self.bad |= {int(place): (Reason.NOT_FINITE, message) for place in scored[~finite]}
+        self.row_of = pa.array(row_of, mask=row_of < 0)
 
-    def scored(self, found: Sequence[Scores]) -> dict[str, pa.Array]:
+    def scores(self) -> dict[str, pa.Array]:
         """Scores in their rows; null where there are none, or none that is a number."""
-        if not found:
-            types = {name: SCORES.field(name).type for name in _SCORE_COLUMNS}
+        if not self.found:
+            types = {name: SCORES.field(name).type for name in (*_FOUND, "map_size")}
             return {name: pa.nulls(len(self.has_pixels), kind) for name, kind in types.items()}
-        numbers = {name: np.concatenate([getattr(one, name) for one in found]) for name in _SCORE_COLUMNS[:4]}
-        patches = numbers.pop("patch_scores")  # (n, g, g)
-        is_finite = np.isfinite(numbers["pred_score"]) & np.isfinite(patches).all(axis=(1, 2))
-        for place in self.places[~is_finite]:
-            self.bad[int(place)] = Reason.NOT_FINITE, "the model gave a score that is no number"
-        row_of = np.full(len(self.has_pixels), -1)
-        row_of[self.places[is_finite]] = np.flatnonzero(is_finite)
-        at = pa.array(row_of, mask=row_of < 0)
-        halves = np.ascontiguousarray(patches, "<f2")
-        width = halves[0].nbytes
-        maps = pa.Array.from_buffers(pa.binary(width), len(halves), [None, pa.py_buffer(halves)])
-        sizes = pa.FixedSizeListArray.from_arrays(pa.array(np.tile(patches.shape[1:], len(halves)), pa.int16()), 2)
-        columns = {name: pa.array(values.astype(np.float32)) for name, values in numbers.items()}
-        columns |= {"patch_scores": maps.cast(pa.binary()), "map_size": sizes.cast(pa.list_(pa.int16()))}
-        return {name: column.take(at) for name, column in columns.items()}
+        columns = {name: pa.array(values.astype(np.float32)) for name, values in self.found.items() if values.ndim == 1}
+        maps = np.ascontiguousarray(self.found["patch_scores"], "<f2")  # (n, g, g)
+        width = pa.binary(maps[0].nbytes)
+        columns["patch_scores"] = pa.Array.from_buffers(width, len(maps), [None, pa.py_buffer(maps)]).cast(pa.binary())
+        sizes = pa.array(np.tile(maps.shape[1:], len(maps)), pa.int16())
+        columns["map_size"] = pa.FixedSizeListArray.from_arrays(sizes, 2).cast(SCORES.field("map_size").type)
+        return {name: column.take(self.row_of) for name, column in columns.items()}
 
-    def rejected(self, table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    def reasons(self, table: pa.Table) -> dict[str, pa.ChunkedArray]:
         """Stage, reason and message, of rows that were bad before and of those that the model could not score."""
         told = {name: table[name] for name in ("stage", "reason", "message")}
         if self.bad:

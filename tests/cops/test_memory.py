@@ -1,8 +1,10 @@
 """How many pictures fit a GPU: by what one and two of them take."""
 
+import numpy as np
 import pytest
 import torch
 
+import cops
 from cops.memory import largest_batch
 
 MIB = 2**20
@@ -31,10 +33,6 @@ def test_what_fits_the_free_memory(free, expected, monkeypatch):
 @pytest.mark.gpu
 def test_a_batch_that_fits_is_found_and_scored(tiny_checkpoint):
     """On the card itself: remembered by the model, and never more than was asked for."""
-    import numpy as np
-
-    import cops
-
     model = cops.from_checkpoint(tiny_checkpoint, device="cuda")
     model.predict(np.zeros((4, 112, 112, 3), np.uint8), batch_size=4)
     found = model._largest_batch

@@ -117,7 +117,8 @@ from pipeline.run import score
 config = ScoreConfig(inputs=(sys.argv[1],), output=sys.argv[2], run_id="r")
 chosen = plan_execution(config)
 assert (chosen.device, chosen.max_actors, chosen.num_gpus) == ("cuda", 2, 1.0), chosen
-execution = Execution(device="cpu", min_actors=2, max_actors=2, num_gpus=1.0, num_cpus=0.0, threads=1, batch_size=3, calls_per_actor=2)
+pool = {"min_actors": 2, "max_actors": 2, "num_gpus": 1.0, "num_cpus": 0.0, "threads": 1}
+execution = Execution(device="cpu", batch_size=3, calls_per_actor=2, **pool)
 result = score(config, execution=execution)
 print("counts", result.record["counts"])
 ray.shutdown()
