@@ -149,7 +149,7 @@ class _Journal:
         told = ", ".join(f"{name} {value:.3f}" for name, value in rounded.items())
         log.info("step %d, %.2f s a step: %s", step, seconds / (step - self.written), told)
         with self.log.open("a") as file:
-            file.write(json.dumps({"step": step, "seconds": round(seconds, 1), **rounded}) + "\n")
+            file.write(json.dumps({"step": step, "seconds": round(seconds, 3), **rounded}) + "\n")
         self.written, self.at = step, time.perf_counter()
 
     def close(self) -> None:
@@ -160,7 +160,7 @@ class _Journal:
 def seconds_of(folder: Path) -> float:
     """How long a pretraining took over all its runs, the drawing of its pools left out."""
     lines = (folder / _LOG).read_text().splitlines()
-    return float(round(sum(json.loads(line)["seconds"] for line in lines)))
+    return round(sum(float(json.loads(line)["seconds"]) for line in lines), 3)
 
 
 def recipe_record(recipe: PretrainingRecipe) -> dict[str, Any]:
