@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cops.products import Int8Linear, affine
+from cops.products import Int8Linear, affine, learns, linear
 
 _CPU_WEIGHTS_BYTES = 2**22  # of attention weights at once, which so stay in a processor's cache
 
@@ -28,7 +28,7 @@ def project_in(attn: Attention, tokens: Float[Tensor, "b n d"]) -> tuple[Tensor,
     if isinstance(attn, QuantizedAttention):
         qkv = affine(attn.in_proj, tokens)  # (b, n, 3d)
     else:
-        qkv = functional.linear(tokens.to(attn.in_proj_weight.dtype), attn.in_proj_weight, attn.in_proj_bias)
+        qkv = linear(tokens.to(attn.in_proj_weight.dtype), attn.in_proj_weight, attn.in_proj_bias)
     query, key, value = split_heads(qkv, 3 * attn.num_heads).chunk(3, dim=1)
     return query, key, value
 
@@ -42,9 +42,23 @@ def attend(
     is_causal: bool = False,
 ) -> Float[Tensor, "b h m e"]:
     """softmax(q kᵀ/√e) v, over the keys where the mask is True."""
-    if query.device.type == "cpu" and query.dtype == torch.bfloat16 and mask is None and not is_causal:
-        return _attend_by_heads(query, key, value)
+    if query.device.type == "cpu" and mask is None and not is_causal and not learns(query, key, value):
+        if query.dtype == torch.float32:
+            return _attend_by_head(query, key, value)
+        if query.dtype == torch.bfloat16:
+            return _attend_by_heads(query, key, value)
     return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=is_causal)
+
+
+def _attend_by_head(
+    query: Float[Tensor, "b h m e"], key: Float[Tensor, "b h n e"], value: Float[Tensor, "b h n e"]
+) -> Float[Tensor, "b h m e"]:
+    """One head after the other, some queries at a time, written out: `linear` is faster than torch's own attention."""
+    rows = max(1, _CPU_WEIGHTS_BYTES // (key.shape[2] * key.element_size()))
+    factors = (query * query.shape[-1] ** -0.5, key, value.mT)
+    heads = zip(*(one.contiguous().flatten(0, 1) for one in factors), strict=True)
+    found = [linear(linear(part, k).softmax(dim=-1), v) for q, k, v in heads for part in q.split(rows)]
+    return torch.cat(found).view(query.shape)
 
 
 def _attend_by_heads(
@@ -76,7 +90,7 @@ def cross_attend(
     weights = attn.in_proj_weight.chunk(3)
     biases = attn.in_proj_bias.chunk(3)
     q, k, v = (
-        split_heads(functional.linear(tokens, weight, bias), attn.num_heads)
+        split_heads(linear(tokens, weight, bias), attn.num_heads)
         for tokens, weight, bias in zip((query, source, source), weights, biases, strict=True)
     )
     return project_out(attn, attend(q, k, v))

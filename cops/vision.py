@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cops.attention import attend, project_in, project_out
-from cops.products import feed_forward
+from cops.products import feed_forward, linear
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def embed(visual: nn.Module, pixels: Float[Tensor, "b 3 s s"]) -> Float[Tensor, 
     # A product of unfolded patches: cuDNN would run the convolution in TF32, whose error is above 1e-4.
     patches = pixels.reshape(-1, 3, grid, patch, grid, patch)
     patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)  # (b, n, 3pp)
-    tokens = functional.linear(patches.to(weight.dtype), weight.flatten(1)).float()  # (b, n, d)
+    tokens = linear(patches.to(weight.dtype), weight.flatten(1)).float()  # (b, n, d)
     class_token = visual.class_embedding.expand(len(pixels), 1, -1)  # type: ignore[operator]
     positions = resize_positions(visual.positional_embedding, grid)  # type: ignore[arg-type]
     embedded: Tensor = visual.ln_pre(torch.cat([class_token, tokens], dim=1) + positions)  # type: ignore[operator]

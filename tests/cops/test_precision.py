@@ -12,7 +12,7 @@ from sklearn.datasets import load_sample_images
 import cops
 from cops.attention import QuantizedAttention, attend
 from cops.precision import PRECISIONS, TOLERANCES
-from cops.products import Int8Linear, feed_forward
+from cops.products import Int8Linear, feed_forward, linear
 
 
 @pytest.fixture(scope="module")
@@ -94,14 +94,42 @@ def test_int8_is_refused_on_a_gpu(tiny_checkpoint, monkeypatch):
         cops.from_checkpoint(tiny_checkpoint, device="cuda:0", precision="int8")
 
 
-@pytest.mark.parametrize("tokens", [5, 2000])
-def test_attention_in_bfloat16_on_a_cpu(tokens):
-    """Written out over a few heads at a time, it is what torch's own gives in float32."""
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 2e-6), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize(("queries", "keys"), [(1, 5), (7, 2000), (700, 2000)])
+def test_attention_on_a_cpu(dtype, atol, queries, keys):
+    """Written out in parts, it is what torch's own gives in float64; tokens lie as `split_heads` leaves them."""
     generator = torch.Generator().manual_seed(0)
-    query = torch.randn(2, 3, 7, 16, generator=generator).bfloat16()
-    key, value = (torch.randn(2, 3, tokens, 16, generator=generator).bfloat16() for _ in range(2))
-    expected = torch.nn.functional.scaled_dot_product_attention(query.float(), key.float(), value.float())
-    torch.testing.assert_close(attend(query, key, value).float(), expected, rtol=0, atol=2e-2)
+    query = torch.randn(2, queries, 3, 16, generator=generator).to(dtype).transpose(1, 2)
+    key, value = (torch.randn(2, keys, 3, 16, generator=generator).to(dtype).transpose(1, 2) for _ in range(2))
+    expected = torch.nn.functional.scaled_dot_product_attention(query.double(), key.double(), value.double())
+    torch.testing.assert_close(attend(query, key, value).double(), expected, rtol=0, atol=atol)
+
+
+def test_products_in_float32_are_exact_and_can_be_learned_through():
+    """Those of oneDNN give what float64 does, but have no gradient; torch's own are taken where one is wanted."""
+    generator = torch.Generator().manual_seed(0)
+    tokens, weight = torch.randn(2, 40, 96, generator=generator), torch.randn(64, 96, generator=generator)
+    bias = torch.randn(64, generator=generator)
+    exact = tokens.double() @ weight.double().T + bias.double()
+    torch.testing.assert_close(linear(tokens, weight, bias).double(), exact, rtol=1e-5, atol=2e-5)
+    torch.testing.assert_close(linear(tokens, weight).double(), exact - bias, rtol=1e-5, atol=2e-5)
+    for learned in (tokens, weight, bias):
+        learned.requires_grad_()
+        (slope,) = torch.autograd.grad(linear(tokens, weight, bias).sum(), learned)
+        assert slope.abs().sum() > 0
+        with torch.no_grad():
+            torch.testing.assert_close(linear(tokens, weight, bias).double(), exact, rtol=1e-5, atol=2e-5)
+        learned.requires_grad_(False)
+
+
+def test_attention_on_a_cpu_can_be_learned_through():
+    """Of queries, keys or values alone."""
+    tokens = torch.randn(3, 1, 2, 9, 8, generator=torch.Generator().manual_seed(0))
+    for place in range(3):
+        factors = list(tokens.unbind())
+        factors[place] = factors[place].clone().requires_grad_()
+        (slope,) = torch.autograd.grad(attend(*factors).square().sum(), factors[place])
+        assert slope.abs().sum() > 0
 
 
 def test_the_mlp_in_one_pass_less(tiny):
