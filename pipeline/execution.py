@@ -74,6 +74,9 @@ def connect() -> None:
 def _start_here() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ core talks of inner matters on stderr
+    # Stages take fractions of a CPU, so there are more workers than CPUs. Ray would end each that idles for a second,
+    # and starting one takes two seconds of a processor.
+    os.environ.setdefault("RAY_num_workers_soft_limit", str(4 + 2 * (os.cpu_count() or 1)))
     on_path = [str(_PACKAGES), *filter(None, [os.environ.get("PYTHONPATH")])]
     ray.init(
         address="local",
