@@ -14,7 +14,7 @@ from pipeline.attempt import plan_rows
 from pipeline.config import ScoreConfig
 from pipeline.decode import DecodeRules
 from pipeline.decode_stage import ReadAndDecode
-from pipeline.execution import Execution, connect, plan_execution
+from pipeline.execution import Execution, connect, plan_execution, wanted_tasks
 from pipeline.failures import as_run_errors
 from pipeline.model import ModelCard, SharedModel, share
 from pipeline.plan import PlanSummary, write_plan
@@ -61,7 +61,7 @@ def estimate(config: ScoreConfig) -> Estimate:
             sources = [recognise(uri, forced=config.format, image_column=config.image_column) for uri in config.inputs]
             rows = plan_rows(config, sources)
             files, summary = write_plan(config, sources, root, root.join("plan"), rows=rows)
-            worklist = make_worklist(root, files, summary.planned)
+            worklist = make_worklist(root, files, summary.planned, tasks=wanted_tasks())
             decoded = _first_images(worklist, folder, job.card, config.decode, rows.metadata)
         decode_s, score_s = _measure(job, execution, decoded)
     cpus = int(ray.cluster_resources().get("CPU", 1))

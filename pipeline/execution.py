@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +17,16 @@ from pipeline.decode import PEAK_BYTES_PER_PIXEL
 from pipeline.errors import InputError
 
 _PACKAGES = Path(__file__).resolve().parents[1]  # holds cops/ and pipeline/
-_OBJECT_STORE_BYTES = 2 * 2**30  # blocks in flight and the model; Ray's own default takes 30 % of the memory
+_OBJECT_STORE_BYTES = 2 * 2**30  # at least, for blocks in flight and the model
+_OBJECT_STORE_BYTES_PER_CPU = 2**28  # what a CPU decodes ahead of the models: two blocks of 64 images
 _NO_PROGRESS_S = 300.0  # then Ray Data says that it is stuck, and on what
 _CPU_BATCH, _GPU_BATCH = 4, 32
 _TASK_BYTES = 256 * 2**20  # of a task beside its largest picture: 64 MiB encoded, its results, Python
 _LOCALIZE_BYTES_PER_PIXEL = 16  # a picture that is hot all over: map, labels, masks
 TASKS_AHEAD = 2  # calls queued at each actor, so that it never waits
+_TASKS_PER_CPU, _LEAST_TASKS = 32, 128  # a task of Ray's costs some ten milliseconds of processor time, all told
 _CALLS = 16  # of each actor at least, so that its stages overlap
-_CALL_ROWS = 64  # at most in a call: a task of Ray's costs some ten milliseconds, whatever it does
+_CALL_ROWS = 64  # at most in a call
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,11 @@ class Execution:
     tail_cpus: float = 0.25  # of localizing and writing, which are light
     decode_memory: int = 2**30  # bytes; Ray starts no more tasks than fit the node
     localize_memory: int = 2**30
+
+
+def wanted_tasks() -> int:
+    """Into how many tasks work on images or shards is cut: enough to keep every CPU of the cluster busy to the end."""
+    return max(_LEAST_TASKS, _TASKS_PER_CPU * int(ray.cluster_resources().get("CPU", 0)))
 
 
 def rows_per_call(rows: int, execution: Execution) -> int:
@@ -81,11 +89,24 @@ def _start_here() -> None:
     ray.init(
         address="local",
         include_dashboard=False,
-        object_store_memory=_OBJECT_STORE_BYTES,
+        object_store_memory=object_store_bytes(os.cpu_count() or 1, _shared_memory_bytes()),
         log_to_driver=False,
         logging_level=logging.ERROR,
         runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(on_path)}},
     )
+
+
+def object_store_bytes(cpus: int, shared_memory: int) -> int:
+    """What blocks in flight may take: more where more is decoded at once, half of the shared memory at most.
+
+    Ray's own default is 30 % of the machine's memory, which our users' other programs want.
+    """
+    return max(_OBJECT_STORE_BYTES, min(cpus * _OBJECT_STORE_BYTES_PER_CPU, shared_memory // 2))
+
+
+def _shared_memory_bytes() -> int:
+    shared = Path("/dev/shm")  # noqa: S108 -- asked for its size; Ray puts the store there
+    return shutil.disk_usage(shared).free if shared.is_dir() else 0
 
 
 def plan_execution(config: ScoreConfig) -> Execution:

@@ -17,6 +17,7 @@ import ray.data
 
 from pipeline import ledger
 from pipeline.decode import DecodeRules
+from pipeline.execution import wanted_tasks
 from pipeline.layout import RunLayout
 from pipeline.plan import rewrite_plan
 from pipeline.read import fetched_portions
@@ -105,7 +106,7 @@ def _unchanged(layout: RunLayout, output: str, candidates: list[str], max_bytes:
         return _SKIPPED.empty_table()
     with ledger.tables(layout.root, plan=candidates) as sql:
         (rows,) = sql.execute("SELECT count(*) FROM plan").fetchone()
-    worklist = make_worklist(layout.root, candidates, rows)
+    worklist = make_worklist(layout.root, candidates, rows, tasks=wanted_tasks())
     check = _Unchanged(worklist=worklist, output=output, max_bytes=max_bytes)
     tasks = ray.data.range(len(worklist), override_num_blocks=len(worklist))
     found = tasks.map_batches(check, batch_size=None, batch_format="pyarrow")

@@ -23,6 +23,7 @@ from pipeline.config import ScoreConfig
 from pipeline.datasets import read_dataset
 from pipeline.datasets.source import COLUMNS, labelled_items
 from pipeline.errors import InputError
+from pipeline.execution import wanted_tasks
 from pipeline.paths import PathTemplate
 from pipeline.schema import RESERVED
 from pipeline.sources import PlanItem, PlanRows, Source
@@ -182,15 +183,15 @@ def _in_batches(items: Iterable[PlanItem], rows: PlanRows) -> Iterator[pa.Table]
 
 
 def _index_shards(source: Source, rows: PlanRows, index: Callable[[str], list[PlanItem]]) -> Iterator[pa.Table]:
-    """Open every shard in a Ray task; their rows come back in the shards' order, as `--limit` needs."""
+    """Open the shards in Ray tasks; their rows come back in the shards' order, as `--limit` needs."""
     uris = [{"uri": source.root.uri(path)} for path, _ in source.own_files()]
     if not uris:
         return
     context = ray.data.DataContext.get_current()
     in_order, context.execution_options.preserve_order = context.execution_options.preserve_order, True
     try:
-        shards = ray.data.from_items(uris, override_num_blocks=len(uris))
-        indexed = shards.map_batches(_Index(index, rows), batch_size=1, batch_format="pyarrow")
+        shards = ray.data.from_items(uris, override_num_blocks=min(len(uris), wanted_tasks()))
+        indexed = shards.map_batches(_Index(index, rows), batch_size=None, batch_format="pyarrow")
         yield from indexed.iter_batches(batch_size=None, batch_format="pyarrow")
     finally:
         context.execution_options.preserve_order = in_order
@@ -201,9 +202,9 @@ class _Index:
     index: Callable[[str], list[PlanItem]]
     rows: PlanRows
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        items = itertools.chain.from_iterable(self.index(uri) for uri in batch["uri"].to_pylist())
-        return self.rows.table(items)
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        for uri in batch["uri"].to_pylist():
+            yield self.rows.table(self.index(uri))
 
     __name__ = "index_shards"
 

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 from pipeline.plan import ROWS_PER_GROUP
 from pipeline.storage import Root
 
-_TASKS = 500  # enough to keep a cluster busy; each costs some ten milliseconds of processor time, all told
 _MIN_ROWS, _MAX_ROWS = 16, 512
 _PARTS = 256  # a run is written in about this many parts: what a crash loses is this share of it at most
 _MIN_PART, _MAX_PART = 32, 8_192  # at some 3 KB a row a full part is a file of about 25 MB
@@ -45,12 +44,12 @@ class Worklist:
             return plan.read_row_groups(list(groups)).slice(start - groups[0] * ROWS_PER_GROUP, stop - start)
 
 
-def make_worklist(root: Root, files: list[str], rows: int) -> Worklist:
-    """Cut plan files of `rows` rows in all into tasks.
+def make_worklist(root: Root, files: list[str], rows: int, *, tasks: int) -> Worklist:
+    """Cut plan files of `rows` rows in all into so many tasks, or more where these would be too large.
 
     Rows of one Parquet row group stay together, because its pages are read from their beginning.
     """
-    size = int(np.clip(-(-rows // _TASKS), _MIN_ROWS, _MAX_ROWS))
+    size = int(np.clip(-(-rows // tasks), _MIN_ROWS, _MAX_ROWS))
     cuts: list[tuple[int, int, int]] = []
     for number, path in enumerate(files):
         with root.fs.open(path, "rb") as opened:

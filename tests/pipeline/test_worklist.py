@@ -44,7 +44,7 @@ def test_tasks_cover_every_row_once(runs: list[tuple[str, int, int, int]], rows_
         patch.setattr(planning, "ROWS_PER_FILE", rows_per_file)
         root = open_root(folder)
         files, table = write(root, runs)
-        tasks = make_worklist(root, files, len(table))
+        tasks = make_worklist(root, files, len(table), tasks=500)
         read = [tasks.read(task, root) for task in range(len(tasks))]
     assert pa.concat_tables(read)["image_uri"].to_pylist() == table["image_uri"].to_pylist()
     assert tasks.rows == len(table)
@@ -60,7 +60,7 @@ def test_a_row_group_is_one_task(tmp_path: Path) -> None:
     """Its pages are read from their beginning once, not once for each few rows."""
     root = open_root(str(tmp_path))
     files, _ = write(root, [("cell", 0, 0, 300), ("cell", 0, 1, 300), ("cell", 1, 1, 5)])
-    tasks = make_worklist(root, files, 605)
+    tasks = make_worklist(root, files, 605, tasks=500)
     assert (tasks.stop - tasks.start).tolist() == [300, 300, 5]
 
 
@@ -70,22 +70,31 @@ def test_reading_across_row_groups_of_the_plan(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(worklist, "ROWS_PER_GROUP", 10)
     root = open_root(str(tmp_path))
     files, table = write(root, [("file", 0, 0, 45)])
-    tasks = make_worklist(root, files, 45)
+    tasks = make_worklist(root, files, 45, tasks=500)
     assert [len(tasks.read(task, root)) for task in range(len(tasks))] == [16, 16, 13]
     assert tasks.read(1, root)["image_uri"].to_pylist() == table["image_uri"].to_pylist()[16:32]
+
+
+@pytest.mark.parametrize(("tasks", "expected"), [(1, 512), (3, 200), (6, 100), (500, 16)])
+def test_tasks_as_many_as_wanted(tmp_path: Path, tasks: int, expected: int) -> None:
+    """But none too large for one machine to lose, or so small that starting it costs more than its work."""
+    root = open_root(str(tmp_path))
+    files, _ = write(root, [("file", 0, 0, 600)])
+    cut = make_worklist(root, files, 600, tasks=tasks)
+    assert (cut.stop - cut.start).max() == expected
 
 
 def test_a_store_serves_tasks_too(memory_root: Root) -> None:
     """The plan may lie in an object store."""
     files, table = write(memory_root, [("range", 0, 0, 20)])
-    tasks = make_worklist(memory_root, files, 20)
+    tasks = make_worklist(memory_root, files, 20, tasks=500)
     read = [tasks.read(task, memory_root) for task in range(len(tasks))]
     assert pa.concat_tables(read)["image_id"].to_pylist() == table["image_id"].to_pylist()
 
 
 def test_no_files_no_tasks(tmp_path: Path) -> None:
     """Nothing left to do is no task, and no error."""
-    tasks = make_worklist(open_root(str(tmp_path)), [], 0)
+    tasks = make_worklist(open_root(str(tmp_path)), [], 0, tasks=500)
     assert (len(tasks), tasks.rows) == (0, 0)
 
 
