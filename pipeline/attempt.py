@@ -12,7 +12,6 @@ import pyarrow as pa
 from pipeline import ledger
 from pipeline.config import ScoreConfig
 from pipeline.errors import InputError
-from pipeline.execution import wanted_tasks
 from pipeline.incremental import drop_scored
 from pipeline.layout import TABLES, Parts, RunLayout
 from pipeline.model import ModelCard
@@ -120,13 +119,13 @@ def plan_rows(config: ScoreConfig, sources: list[Source]) -> PlanRows:
     return PlanRows(category=config.category, template=config.path_template, metadata=metadata)
 
 
-def remaining(layout: RunLayout, plan: Plan, attempt: int) -> Remaining:
-    """What the tables do not hold yet. They are the only ledger, read anew by every attempt."""
+def remaining(layout: RunLayout, plan: Plan, attempt: int, *, tasks: int) -> Remaining:
+    """What the tables do not hold yet, as some `tasks` tasks. They are the only ledger, read anew by every attempt."""
     _remove_temporaries(layout)
     parts = _without_overlaps(layout)
     known = frozenset(path for paths in parts.values() for path in paths)
     if not known:
-        worklist = make_worklist(layout.root, plan.files, plan.summary.planned, tasks=wanted_tasks())
+        worklist = make_worklist(layout.root, plan.files, plan.summary.planned, tasks=tasks)
         return Remaining(worklist=worklist, parts=known, done=0)
     schema = PLAN
     for name, kind in plan.metadata.items():
@@ -143,7 +142,7 @@ def remaining(layout: RunLayout, plan: Plan, attempt: int) -> Remaining:
     )
     left = _count(layout, files)
     log.info("resuming: %d of %d images are in the tables already", plan.summary.planned - left, plan.summary.planned)
-    worklist = make_worklist(layout.root, files, left, tasks=wanted_tasks())
+    worklist = make_worklist(layout.root, files, left, tasks=tasks)
     return Remaining(worklist=worklist, parts=known, done=plan.summary.planned - left)
 
 

@@ -31,7 +31,7 @@ from pipeline.claim import Claim, take_claim
 from pipeline.config import ScoreConfig
 from pipeline.decode_stage import ReadAndDecode
 from pipeline.errors import ClaimError, InputError
-from pipeline.execution import TASKS_AHEAD, Execution, connect, plan_execution, rows_per_call
+from pipeline.execution import TASKS_AHEAD, Execution, connect, plan_execution, rows_per_call, wanted_tasks
 from pipeline.failures import as_run_errors, is_of_the_world
 from pipeline.incremental import known_bad
 from pipeline.layout import TABLES, RunLayout
@@ -199,7 +199,7 @@ def _attempt(job: Job, claim: Claim, execution: Execution, top: int) -> RunResul
     """Plan, score what is left, commit. Raises as `score` does."""
     layout, began, started_at = job.layout, time.monotonic(), _now()
     plan = find_or_make_plan(job.config, layout, job.card, job.identity)
-    work = remaining(layout, plan, claim.number)
+    work = remaining(layout, plan, claim.number, tasks=wanted_tasks())
     log.info("%s", plan_line(plan, work, execution))
     images_per_s = _write_out(job, plan, work, execution, claim) if len(work.worklist) else 0.0
     claim.check()

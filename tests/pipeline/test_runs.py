@@ -189,6 +189,6 @@ def test_a_resume_heals_images_written_twice(layout: RunLayout) -> None:
     kept = put(layout, "scores", "part-00001-2-x", "a", "b")
     other = put(layout, "quarantine", "part-00002-2-y", "b", "c")
     files = plan_of(layout, "a", "b", "c")
-    left = remaining(layout, Plan(files=files, summary=PlanSummary(planned=3), metadata={}), 3)
+    left = remaining(layout, Plan(files=files, summary=PlanSummary(planned=3), metadata={}), 3, tasks=8)
     assert (left.done, left.worklist.rows, left.parts) == (2, 1, frozenset([kept]))
     assert not Path(other).exists()
