@@ -85,14 +85,15 @@ def _start_here() -> None:
     # Stages take fractions of a CPU, so there are more workers than CPUs. Ray would end each that idles for a second,
     # and starting one takes two seconds of a processor.
     os.environ.setdefault("RAY_num_workers_soft_limit", str(4 + 2 * (os.cpu_count() or 1)))
+    # Not as a runtime_env, whose making takes a second and a half before the first worker starts.
     on_path = [str(_PACKAGES), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(on_path))
     ray.init(
         address="local",
         include_dashboard=False,
         object_store_memory=object_store_bytes(os.cpu_count() or 1, _shared_memory_bytes()),
         log_to_driver=False,
         logging_level=logging.ERROR,
-        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(on_path)}},
     )
 
 
