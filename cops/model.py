@@ -11,6 +11,7 @@ The paper's symbols, decoded once:
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 from typing import Any, cast
 
 import numpy as np
@@ -34,6 +35,7 @@ from cops.vision import VisionFeatures, encode_images
 
 DEFAULT_BATCH = {"cuda": 32}
 CPU_BATCH = 4  # more gains nothing on a CPU
+_MEASURING = Lock()  # what a batch takes is measured while no other thread is at it
 
 Scores = tuple[Float[Tensor, " b"], Float[Tensor, " b"], Float[Tensor, "b n"]]
 """Image scores, classification terms and patch scores of one batch."""
@@ -206,8 +208,9 @@ class CoPS(nn.Module):
         batch_size = batch_size or DEFAULT_BATCH.get(self.device.type, CPU_BATCH)
         images = as_batch(images)
         if self.device.type == "cuda" and min(batch_size, len(images)) > 1:
-            if self._largest_batch is None:
-                self._largest_batch = largest_batch(lambda count: self._begin_blank(scores, count), self.device)
+            with _MEASURING:
+                if self._largest_batch is None:
+                    self._largest_batch = largest_batch(lambda count: self._begin_blank(scores, count), self.device)
             batch_size = min(batch_size, self._largest_batch)
         found: list[np.ndarray] = []
         behind: Download | None = None

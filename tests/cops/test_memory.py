@@ -1,11 +1,15 @@
 """How many pictures fit a GPU: by what one and two of them take."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 
 import cops
 from cops.memory import largest_batch
+from cops.transfer import Download
 
 MIB = 2**20
 
@@ -28,6 +32,26 @@ def test_what_fits_the_free_memory(free, expected, monkeypatch):
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: (1200 + 100 * ran[-1]) * MIB)
     assert largest_batch(ran.append, torch.device("cuda")) == expected
     assert ran == [1, 1, 2, 2]
+
+
+def test_threads_of_one_model_measure_once(tiny_checkpoint, monkeypatch):
+    """An actor works on two calls at a time: what both take at once would be neither's."""
+    model = cops.from_checkpoint(tiny_checkpoint)
+    measured = []
+
+    def measure(run, device):
+        measured.append(device.type)
+        time.sleep(0.2)  # for the other thread to come by
+        return 7
+
+    monkeypatch.setattr("cops.model.largest_batch", measure)
+    monkeypatch.setattr(cops.CoPS, "device", torch.device("cuda"))
+    blank = torch.zeros(4, 2 + model.grid**2)
+    monkeypatch.setattr(cops.CoPS, "_begin_batch", lambda *_: Download(blank, None))
+    images = np.zeros((4, 112, 112, 3), np.uint8)
+    with ThreadPoolExecutor(2) as threads:
+        assert [len(found.pred_score) for found in threads.map(model.predict, [images] * 2)] == [4, 4]
+    assert measured == ["cuda"]
 
 
 @pytest.mark.gpu
