@@ -25,7 +25,7 @@ _TASK_BYTES = 256 * 2**20  # of a task beside its largest picture: 64 MiB encode
 _LOCALIZE_BYTES_PER_PIXEL = 16  # a picture that is hot all over: map, labels, masks
 TASKS_AHEAD = 2  # calls queued at each actor, so that it never waits
 _TASKS_PER_CPU, _LEAST_TASKS = 32, 128  # a task of Ray's costs some ten milliseconds of processor time, all told
-_CALLS = 16  # of each actor at least, so that its stages overlap
+_CALLS = 32  # of each actor at least, so that its stages overlap and the first scores come early
 _CALL_ROWS = 64  # at most in a call
 
 log = logging.getLogger(__name__)
