@@ -13,8 +13,8 @@ GIB = 2**30
         (10_000, 4, 1, 64),  # many images: the most that a call takes
         (10_000, 48, 1, 48),  # whole batches alone
         (10_000, 100, 1, 100),  # and one at least
-        (320, 4, 1, 20),  # few: every actor has sixteen calls, so that the stages overlap
-        (320, 4, 4, 4),
+        (640, 4, 1, 20),  # few: every actor has 32 calls, so that the stages overlap
+        (640, 4, 4, 4),
         (1, 32, 2, 32),
     ],
 )
