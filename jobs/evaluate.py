@@ -13,7 +13,7 @@ import tyro
 
 from cops.errors import CopsError
 from jobs.decoding import Decoding
-from jobs.exits import DONE, INTERRUPTED, TOO_MANY_BAD, fail
+from jobs.exits import DONE, INTERRUPTED, TOO_MANY_BAD, fail, stop_on_sigterm
 from jobs.logs import log_to_stderr
 from pipeline.config import DatasetName, Device, Precision, new_run_id
 
@@ -24,7 +24,7 @@ class Options:
     P-F1-max and AUPRO@0.3, beside the paper's figures. docs/evaluation.md says what each is.
 
     Exit codes: 0 done; 1 failed, and the same command with the same --run-id goes on; 2 wrong use; 3 done, but too many
-    bad images; 130 stopped by Ctrl-C.
+    bad images; 130 stopped by Ctrl-C or SIGTERM.
     """
 
     dataset: DatasetName
@@ -71,6 +71,7 @@ class Options:
 
 def main(options: Options) -> int:
     log_to_stderr()
+    stop_on_sigterm()
     run_id = new_run_id() if options.run_id is None else options.run_id
     try:
         return _evaluate(options, run_id)

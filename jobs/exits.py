@@ -1,7 +1,11 @@
-"""What every job returns: 0 done, 1 failed, 2 wrong use, 3 done, but too many bad images; 130 after Ctrl-C."""
+"""What every job returns: 0 done, 1 failed, 2 wrong use, 3 done, but too many bad images, 130 stopped.
+
+Ctrl-C and SIGTERM stop a job.
+"""
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from cops.errors import CopsError, is_wrong_use
@@ -9,6 +13,11 @@ from pipeline.errors import InputError
 
 DONE, FAILED, WRONG_USE, TOO_MANY_BAD = 0, 1, 2, 3
 INTERRUPTED = 130  # as shells say of what Ctrl-C stopped
+
+
+def stop_on_sigterm() -> None:
+    """As Ctrl-C does: a scheduler, or a cluster that takes a machine back, lets a job end in order."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def fail(error: CopsError) -> int:

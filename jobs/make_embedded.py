@@ -14,7 +14,7 @@ import tyro
 
 from cops.checkpoint import EMBEDDED_PATH
 from cops.errors import CopsError
-from jobs.exits import DONE, INTERRUPTED, fail
+from jobs.exits import DONE, INTERRUPTED, fail, stop_on_sigterm
 from jobs.logs import log_to_stderr
 from pipeline.config import Device
 
@@ -63,6 +63,7 @@ Command = Annotated[Make, tyro.conf.subcommand("make")] | Annotated[Unseen, tyro
 
 def main(command: Make | Unseen) -> int:
     log_to_stderr()
+    stop_on_sigterm()
     try:
         return make(command) if isinstance(command, Make) else write_unseen(command)
     except CopsError as error:

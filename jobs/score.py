@@ -14,7 +14,7 @@ import tyro
 
 from cops.errors import CopsError
 from jobs.decoding import Decoding
-from jobs.exits import DONE, INTERRUPTED, TOO_MANY_BAD, fail
+from jobs.exits import DONE, INTERRUPTED, TOO_MANY_BAD, fail, stop_on_sigterm
 from jobs.logs import log_to_stderr
 from pipeline.config import Device, Format, Precision, ScoreConfig, new_run_id
 from pipeline.errors import InputError
@@ -28,7 +28,7 @@ class Options:
     """Score every image of an archive, once, into tables that SQL reads.
 
     Exit codes: 0 done; 1 failed, and the same command with the same --run-id goes on; 2 wrong use; 3 done, but too many
-    bad images; 130 stopped by Ctrl-C.
+    bad images; 130 stopped by Ctrl-C or SIGTERM.
     """
 
     input: Repeatable = ()
@@ -135,6 +135,7 @@ class Options:
 
 def main(options: Options) -> int:
     log_to_stderr()
+    stop_on_sigterm()
     try:
         config = options.config()
         return show(config) if options.dry_run else score(config, top=options.top)

@@ -13,7 +13,7 @@ import tyro
 
 from cops.errors import CopsError
 from jobs.decoding import Decoding
-from jobs.exits import DONE, INTERRUPTED, TOO_MANY_BAD, fail
+from jobs.exits import DONE, INTERRUPTED, TOO_MANY_BAD, fail, stop_on_sigterm
 from jobs.logs import log_to_stderr
 from pipeline.config import DatasetName, Device
 from pipeline.errors import InputError
@@ -25,7 +25,7 @@ class Options:
     """Learn CoPS's prompts on a labelled dataset, the recipe as published; CLIP stays frozen.
 
     The same command again goes on after its last epoch. Exit codes: 0 done; 1 failed; 2 wrong use; 3 done, but too many
-    flawed images; 130 stopped by Ctrl-C.
+    flawed images; 130 stopped by Ctrl-C or SIGTERM.
     """
 
     dataset: DatasetName
@@ -143,6 +143,7 @@ class Options:
 
 def main(options: Options) -> int:
     log_to_stderr()
+    stop_on_sigterm()
     try:
         return run(options.config())
     except CopsError as error:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
 import shutil
+import signal
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,17 +70,30 @@ def connect() -> None:
     Workers import `cops` and `pipeline` from the files of this very process, installed there or not.
     """
     if not ray.is_initialized():
-        if os.environ.get("RAY_ADDRESS"):
-            packages = [str(_PACKAGES / name) for name in ("cops", "pipeline")]
-            ray.init(runtime_env={"py_modules": packages}, log_to_driver=False, logging_level=logging.WARNING)
-        else:
-            _start_here()
+        with _own_sigterm():
+            if os.environ.get("RAY_ADDRESS"):
+                packages = [str(_PACKAGES / name) for name in ("cops", "pipeline")]
+                ray.init(runtime_env={"py_modules": packages}, log_to_driver=False, logging_level=logging.WARNING)
+            else:
+                _start_here()
     context = DataContext.get_current()
     context.enable_progress_bars = False  # ours counts images
     context.execution_options.preserve_order = False
     context.execution_no_progress_timeout_s = _NO_PROGRESS_S
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # that its bars are off is our doing
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """What SIGTERM does stays what it was. Ray would have it print a stack of C++ and abort."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as exc:  # Ray's answer to one that comes while it starts
+        raise KeyboardInterrupt from exc
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 def _start_here() -> None:

@@ -202,6 +202,22 @@ def test_a_killed_driver_loses_nothing_and_nothing_is_scored_twice(job: Job, tmp
     assert {path: path.read_bytes() for path in first} == first
 
 
+def test_sigterm_ends_in_order(tmp_path: Path, many: Path) -> None:
+    """As a scheduler or a cluster stops a job: it says so, gives its claim back, and keeps what is scored."""
+    output = tmp_path / "out"
+    arguments = ["--input", str(many), "--output", str(output), "--run-id", "night"]
+    driver = subprocess.Popen(score_command(*arguments), env=clean_environment(), stderr=subprocess.PIPE, text=True)
+    assert driver.stderr
+    said = [next(line for line in driver.stderr if "planned" in line)]
+    driver.terminate()
+    said += driver.stderr.readlines()
+    assert driver.wait(60) == 130, said
+    assert said[-1] == "stopped. What is scored is kept; --run-id night goes on with it\n"
+    assert not any("Traceback" in line or "SIGTERM" in line for line in said)
+    (claim,) = output.glob("runs/night/claim-*.json")
+    assert json.loads(claim.read_text())["released"] is True
+
+
 @pytest.fixture(scope="module")
 def many(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """160 files: enough that a run can be killed in its middle."""

