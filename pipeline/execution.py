@@ -81,6 +81,11 @@ def connect() -> None:
     context.execution_options.preserve_order = False
     context.execution_no_progress_timeout_s = _NO_PROGRESS_S
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(
+            handler, logging.StreamHandler
+        ):  # stderr, where we tell what ends a run in one line; files get all
+            handler.setLevel(logging.CRITICAL)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # that its bars are off is our doing
 
 

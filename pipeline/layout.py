@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.storage import Root, create_once, open_root, write_atomic
+from pipeline.store_errors import with_patience
 
 Table = Literal["scores", "quarantine"]
 TABLES: tuple[Table, ...] = ("scores", "quarantine")
@@ -55,7 +56,7 @@ class RunLayout:
 
     def list_files(self, folder: str, ending: str) -> list[str]:
         try:
-            found = self.root.fs.ls(folder, detail=False)
+            found = with_patience(lambda: self.root.fs.ls(folder, detail=False), self.root.uri(folder))
         except FileNotFoundError:
             return []
         names = (str(path) for path in found)
@@ -63,7 +64,7 @@ class RunLayout:
 
     def read_json(self, path: str) -> dict[str, Any] | None:
         try:
-            loaded: dict[str, Any] = json.loads(self.root.fs.cat_file(path))
+            loaded: dict[str, Any] = json.loads(with_patience(lambda: self.root.fs.cat_file(path), self.root.uri(path)))
         except FileNotFoundError:
             return None
         return loaded

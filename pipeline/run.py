@@ -43,6 +43,7 @@ from pipeline.runs import read_record
 from pipeline.schema import RUN_FORMAT
 from pipeline.scorer import Scorer
 from pipeline.storage import remove_tree
+from pipeline.store_errors import with_patience
 from pipeline.thresholds import Threshold, Thresholds, read_thresholds
 from pipeline.top import TopImage, read_top
 from pipeline.worklist import Worklist, rows_per_part
@@ -204,8 +205,10 @@ def _attempt(job: Job, claim: Claim, execution: Execution, top: int) -> RunResul
     images_per_s = _write_out(job, plan, work, execution, claim) if len(work.worklist) else 0.0
     claim.check()
     parts = to_commit(layout, work.parts, claim.number)
-    commit.verify(layout, plan.files, parts)
-    record = _record(job, plan, execution, commit.data_files(layout, parts))
+    place = layout.root.uri()
+    with_patience(lambda: commit.verify(layout, plan.files, parts), place)
+    files = with_patience(lambda: commit.data_files(layout, parts), place)
+    record = _record(job, plan, execution, files)
     if job.config.incremental:
         record["counts"]["known_bad"] = known_bad(layout, job.config.output, parts["quarantine"])
     record |= {

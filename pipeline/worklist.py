@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline.plan import ROWS_PER_GROUP
 from pipeline.storage import Root
+from pipeline.store_errors import with_patience
 
 _MIN_ROWS, _MAX_ROWS = 16, 512
 _PARTS = 256  # a run is written in about this many parts: what a crash loses is this share of it at most
@@ -36,12 +37,19 @@ class Worklist:
         return int((self.stop - self.start).sum())
 
     def read(self, task: int, root: Root) -> pa.Table:
-        """The plan rows of one task."""
+        """The plan rows of one task.
+
+        Raises:  StoreError: the store fails, again and again.
+        """
+        path = self.files[self.file[task]]
         start, stop = int(self.start[task]), int(self.stop[task])
-        with root.fs.open(self.files[self.file[task]], "rb") as opened:
-            plan = pq.ParquetFile(opened)
-            groups = range(start // ROWS_PER_GROUP, (stop - 1) // ROWS_PER_GROUP + 1)
-            return plan.read_row_groups(list(groups)).slice(start - groups[0] * ROWS_PER_GROUP, stop - start)
+        groups = range(start // ROWS_PER_GROUP, (stop - 1) // ROWS_PER_GROUP + 1)
+
+        def read() -> pa.Table:
+            with root.fs.open(path, "rb") as opened:
+                return pq.ParquetFile(opened).read_row_groups(list(groups))
+
+        return with_patience(read, root.uri(path)).slice(start - groups[0] * ROWS_PER_GROUP, stop - start)
 
 
 def make_worklist(root: Root, files: list[str], rows: int, *, tasks: int) -> Worklist:

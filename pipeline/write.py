@@ -22,6 +22,7 @@ from pipeline.claim import require_claim
 from pipeline.layout import RunLayout, Table
 from pipeline.schema import QUARANTINE_FILE, SCORES, with_metadata
 from pipeline.storage import write_atomic
+from pipeline.store_errors import with_patience
 
 STAGES = ("read_s", "decode_s", "score_s", "localize_s")
 TOTALS_KEY = b"cops.totals"  # in each part's Parquet metadata: its rows' encoded bytes, and seconds by stage
@@ -64,7 +65,9 @@ class PartWriter(Datasink[Receipt]):
         return self.rows_per_part
 
     def write(self, blocks: Iterable[pa.Table], ctx: Any) -> Receipt:  # noqa: ARG002 -- Ray's signature
-        """Raises:  ClaimError: another process took the run over; what this one would write, that one writes."""
+        """Raises:  ClaimError: another process took the run over; what this one would write, that one writes.
+        StoreError: the store fails, again and again.
+        """
         filled = [block for block in blocks if len(block)]
         if not filled:
             return Receipt(0, 0)
@@ -94,7 +97,8 @@ class PartWriter(Datasink[Receipt]):
             if fs.exists(path):
                 fs.rm_file(path)
             return
-        write_atomic(fs, path, parquet_bytes(rows))
+        data = parquet_bytes(rows)
+        with_patience(lambda: write_atomic(fs, path, data), self.layout.root.uri(path))
 
 
 def parquet_bytes(rows: pa.Table) -> bytes:
