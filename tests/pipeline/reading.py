@@ -46,3 +46,16 @@ class FlakyFileSystem(MemoryFileSystem):
     def info(self, path: str, **options: Any) -> dict[str, Any]:
         self._answer()
         return super().info(path, **options)
+
+    def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+        self._answer()
+        return super()._open(path, mode, **options)
+
+    def ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:
+        self._answer()
+        found: list[Any] = super().ls(path, detail, **options)
+        return found
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: Any) -> None:
+        self._answer()
+        super().pipe_file(path, value, mode, **options)

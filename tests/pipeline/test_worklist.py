@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reading import FlakyFileSystem
 
 from pipeline import plan as planning
 from pipeline import worklist
@@ -89,6 +90,17 @@ def test_a_store_serves_tasks_too(memory_root: Root) -> None:
     files, table = write(memory_root, [("range", 0, 0, 20)])
     tasks = make_worklist(memory_root, files, 20, tasks=500)
     read = [tasks.read(task, memory_root) for task in range(len(tasks))]
+    assert pa.concat_tables(read)["image_id"].to_pylist() == table["image_id"].to_pylist()
+
+
+def test_a_store_that_hiccups_serves_tasks(flaky: type[FlakyFileSystem]) -> None:
+    """A moment's failure is no reason to end a night's run."""
+    root = open_root("flaky://run")
+    files, table = write(root, [("range", 0, 0, 20)])
+    tasks = make_worklist(root, files, 20, tasks=1)
+    flaky.failures = 3
+    read = [tasks.read(task, root) for task in range(len(tasks))]
+    assert flaky.failures == 0
     assert pa.concat_tables(read)["image_id"].to_pylist() == table["image_id"].to_pylist()
 
 

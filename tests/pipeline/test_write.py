@@ -8,7 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from reading import FlakyFileSystem
 
+from pipeline.errors import StoreError
 from pipeline.layout import RunLayout
 from pipeline.schema import localized_schema
 from pipeline.write import TOTALS_KEY, PartWriter, Receipt, rows_in_parts
@@ -134,3 +136,22 @@ def test_in_a_store(memory_root: Any) -> None:
     layout = RunLayout(memory_root, "r1")
     writer(layout)(rows("a", bad="a"))
     assert (len(layout.parts("scores")), len(layout.parts("quarantine"))) == (0, 1)
+
+
+def test_a_store_that_hiccups_gets_its_part(flaky: type[FlakyFileSystem]) -> None:
+    """And says what it has, however often it fails for a moment."""
+    layout = RunLayout.at("flaky://run", "r1")
+    flaky.failures = 5  # two for questions whether files are there, three for the part
+    assert writer(layout)(rows("a", "b")) == Receipt(2, 0)
+    assert flaky.failures == 0
+    flaky.failures = 3
+    (part,) = layout.parts("scores")
+    assert (flaky.failures, rows_in_parts([part])) == (0, 2)
+
+
+def test_a_store_that_takes_no_part_ends_the_run(flaky: type[FlakyFileSystem]) -> None:
+    """With its name, and not after endless tries."""
+    write = writer(RunLayout.at("flaky://run", "r1"))
+    flaky.failures = 10**6
+    with pytest.raises(StoreError, match=r"flaky://.*part-00001-1-.*: the store did not answer in 4 tries"):
+        write(rows("a"))
