@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import fsspec
 import pyarrow.fs
+from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import InputError
@@ -35,6 +36,10 @@ _SIGNED = re.compile(
     r"(?i)(?<=[^?])\?(?=(?:[^#]*&)?(?:X-Amz-|X-Goog-|AWSAccessKeyId=|GoogleAccessId=|Signature=|sig=))[^#]*"
 )
 _AZURE = re.compile(r"sv|st|se|sr|sp|sig|sip|spr|ss|srt|sdd|skoid|sktid|skt|ske|sks|skv|saoid|suoid|scid")
+
+
+PUT_S = 120.0
+"""How long a store may take for one file of ours, of 25 MB at most."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ def write_atomic(fs: Any, path: str, data: bytes) -> None:
         with _temporary_beside(path, data) as temporary:
             Path(temporary).replace(path)
     else:
-        fs.pipe_file(path, data)  # one PUT, or a multipart upload that appears when it is completed
+        _put(fs, path, data)  # one PUT, or a multipart upload that appears when it is completed
 
 
 def create_once(fs: Any, path: str, data: bytes) -> None:
@@ -170,12 +175,22 @@ def create_once(fs: Any, path: str, data: bytes) -> None:
     if fs.exists(path):
         raise FileExistsError(path)
     try:
-        fs.pipe_file(path, data, mode="create")
+        _put(fs, path, data, mode="create")
     except OSError as exc:
         if not _refused(exc):
             raise
     if fs.cat_file(path) != data:  # ours may lie there though refused: a client repeats a PUT whose answer was lost
         raise FileExistsError(path)
+
+
+def _put(fs: Any, path: str, data: bytes, **options: Any) -> None:
+    """Raises:  TimeoutError: the store has not taken it in PUT_S; s3fs by itself would wait for ever."""
+    if isinstance(fs, AsyncFileSystem):
+        options["timeout"] = PUT_S
+    try:
+        fs.pipe_file(path, data, **options)
+    except TimeoutError as exc:
+        raise TimeoutError(f"{len(data):,} bytes were not taken in {PUT_S:.0f} s") from exc
 
 
 def _refused(exc: OSError) -> bool:

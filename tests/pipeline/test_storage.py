@@ -1,5 +1,6 @@
 """Files whole or not at all, created once, named without secrets."""
 
+import asyncio
 import errno
 import threading
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import fsspec
 import pytest
+from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline import storage
@@ -184,3 +186,23 @@ def test_remove_tree_of_nothing_is_no_error(tmp_path: Path) -> None:
     remove_tree(LOCAL, str(tmp_path / "x"))
     remove_tree(LOCAL, str(tmp_path / "x"))
     assert not (tmp_path / "x").exists()
+
+
+class SilentFileSystem(AsyncFileSystem):
+    """A store that takes a connection and then says nothing."""
+
+    cachable = False
+
+    async def _pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: Any) -> None:
+        await asyncio.sleep(3600)
+
+    async def _info(self, path: str, **options: Any) -> dict[str, Any]:
+        raise FileNotFoundError(path)
+
+
+@pytest.mark.parametrize("write", [write_atomic, create_once])
+def test_a_store_that_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, write: Any) -> None:
+    """s3fs would wait for ever: its timeouts do not count while a PUT waits for leave to send its body."""
+    monkeypatch.setattr(storage, "PUT_S", 0.1)
+    with pytest.raises(TimeoutError, match="3 bytes were not taken in 0 s"):
+        write(SilentFileSystem(), "bucket/a.json", b"abc")
