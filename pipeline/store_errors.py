@@ -37,6 +37,7 @@ _REFUSAL_CLASSES = {
     "UnauthorizedSSOTokenError", "SSOTokenLoadError", "DefaultCredentialsError", "RefreshError",
     "ClientAuthenticationError",
 }  # fmt: skip
+_PARSER_OF_HTTP = "aiohttp.http_exceptions"  # its errors carry a 400 that no server sent: an answer cut short, say
 _NO_SUCH_KEY = "cops-inspection-asks-whether-it-may-read"
 # What parsers of Parquet and tar raise on data that is no such thing.
 PARSING = (pa.ArrowException, tarfile.TarError, EOFError, OSError, ValueError, ArithmeticError, MemoryError)
@@ -68,8 +69,9 @@ def code_of(exc: BaseException) -> str | None:
             return None
         response = getattr(link, "response", None)
         found = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
-        for name in ("status", "status_code", "code"):
-            found = found or getattr(link, name, None)
+        if type(link).__module__ != _PARSER_OF_HTTP:
+            for name in ("status", "status_code", "code"):
+                found = found or getattr(link, name, None)
         if isinstance(found, str | int):
             return str(found)
         link = link.__cause__ or link.__context__
