@@ -92,7 +92,7 @@ def find_or_make_plan(config: ScoreConfig, layout: RunLayout, card: ModelCard, i
 
 
 def has_plan(layout: RunLayout) -> bool:
-    return bool(layout.root.fs.exists(_plan_path(layout)))
+    return layout.read_json(_plan_path(layout)) is not None  # `exists` of some filesystems says no to every error
 
 
 def _plan_path(layout: RunLayout) -> str:

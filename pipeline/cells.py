@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -14,6 +13,7 @@ from pipeline import store_errors
 from pipeline.decode import ImageRejected
 from pipeline.request import Fetched, Request, too_large
 from pipeline.schema import Reason
+from pipeline.storage import filesystem_at, redact
 from pipeline.store_errors import FormatError
 
 _COLUMN_BUFFER = 2**20  # of a Parquet column: page by page, where Arrow would take a whole row group into memory
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 def cells_of(requests: Sequence[Request], max_bytes: int) -> Iterator[Fetched]:
     """The cells in order. Where the store fails the stream begins again at the first cell that is missing."""
     got = 0
-    waits = iter(store_errors.RETRY_AFTER_S)
+    waits = store_errors.waits()
     while got < len(requests):
         before = got
         try:
@@ -34,7 +34,7 @@ def cells_of(requests: Sequence[Request], max_bytes: int) -> Iterator[Fetched]:
                 yield cell
         except Exception as exc:  # noqa: BLE001 -- each store's client has errors of its own
             if got > before:
-                waits = iter(store_errors.RETRY_AFTER_S)
+                waits = store_errors.waits()
             wait_s = _wait_or_raise(exc, waits, requests[0].path)
             if wait_s is None:
                 yield from (_verdict(exc) for _ in requests[got:])
@@ -55,7 +55,7 @@ def _wait_or_raise(exc: Exception, waits: Iterator[float], path: str) -> float |
     if wait_s is None:
         store_errors.require_answer(path)
     else:
-        log.warning("reading a shard failed (%s); again in %.0f s", store_errors.describe(exc), wait_s)
+        log.warning("reading %s failed (%s); again in %.0f s", redact(path), store_errors.describe(exc), wait_s)
     return wait_s
 
 
@@ -67,7 +67,7 @@ def _verdict(exc: Exception) -> ImageRejected:
 
 def _cells(requests: Sequence[Request], max_bytes: int) -> Iterator[Fetched]:
     """Cells of one image column: its row group is streamed to the last that is wanted, nothing else is read."""
-    fs, path = fsspec.core.url_to_fs(requests[0].path)
+    fs, path = filesystem_at(requests[0].path)
     with store_errors.opened(fs, path, block_size=_COLUMN_BLOCK) as file:
         cells = _column(pq.ParquetFile(file, buffer_size=_COLUMN_BUFFER, pre_buffer=False), requests[0])
         for request in requests:

@@ -22,6 +22,7 @@ from typing import Any
 from pipeline.errors import ClaimError
 from pipeline.layout import RunLayout
 from pipeline.storage import create_once, write_atomic
+from pipeline.store_errors import with_patience
 
 HEARTBEAT_S = 10.0
 WATCH_S = 35.0  # three heartbeats and a slow store
@@ -60,9 +61,19 @@ class Claim:
         """Raises:  ClaimError: another process has taken this run over; this one must write nothing more."""
         try:
             require_claim(self.layout, self.number)
+            self._require_own()
         except ClaimError:
             self.lost.set()
             raise
+
+    def _require_own(self) -> None:
+        """Where a store lets two processes create one claim, the second's is what lies there."""
+        holder = _holder(self.layout, self.number)
+        if holder and holder["token"] != self.token:
+            raise ClaimError(
+                f"run {self.layout.run_id!r} was claimed by {holder.get('host')} (process {holder.get('pid')}) at the "
+                "same moment, and the store let both; this one stops"
+            )
 
     def _keep_fresh(self) -> None:
         while not self._stop.wait(self.heartbeat_s):
@@ -98,7 +109,8 @@ def take_claim(layout: RunLayout, *, heartbeat_s: float = HEARTBEAT_S, watch_s: 
         )
     token = secrets.token_hex(8)
     try:
-        create_once(layout.root.fs, _path(layout, number + 1), _content(token))
+        path, data = _path(layout, number + 1), _content(token)
+        with_patience(lambda: create_once(layout.root.fs, path, data), layout.root.uri(path))
     except FileExistsError as exc:
         raise ClaimError(f"run {layout.run_id!r} was claimed by another process at this very moment") from exc
     return Claim(layout, number + 1, token, heartbeat_s)

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.cluster_log import speak_up
 from pipeline.decode import RGB, DecodeRules, ImageRejected, decode_to_side
 from pipeline.read import fetched_portions
 from pipeline.request import Fetched, requests_of
@@ -36,6 +37,7 @@ class ReadAndDecode:
     metadata: Mapping[str, pa.DataType]
 
     def __call__(self, tasks: pa.Table) -> Iterator[pa.Table]:
+        speak_up()
         root = open_root(self.output)
         for task in tasks["id"].to_pylist():
             rows = self.worklist.read(task, root)

@@ -16,14 +16,20 @@ from pathlib import Path
 import ray
 from ray.data import DataContext
 
+from pipeline.cluster_log import quieten_ray
 from pipeline.config import ScoreConfig
 from pipeline.decode import PEAK_BYTES_PER_PIXEL
 from pipeline.errors import InputError
+from pipeline.watchdog import Patience
 
 _PACKAGES = Path(__file__).resolve().parents[1]  # holds cops/ and pipeline/
 _OBJECT_STORE_BYTES = 2 * 2**30  # at least, for blocks in flight and the model
 _OBJECT_STORE_BYTES_PER_CPU = 2**28  # what a CPU decodes ahead of the models: two blocks of 64 images
-_NO_PROGRESS_S = 300.0  # then Ray Data says that it is stuck, and on what
+_NO_PROGRESS_S = 600.0  # and a call of the model's: then Ray Data ends the run, and says what stood still
+_PLANNING_S = 3600.0  # as long for the shards' index: one of a million members takes its time
+_SILENT_S = 60.0  # without a sign of life from an actor: then it is ended, and another takes its place
+_BATCH_S = 60.0  # for a batch of the model, and so much an image more: then it is stuck, and ended, too
+_IMAGE_S = {"cuda": 5.0, "cpu": 30.0}
 _CPU_BATCH, _GPU_BATCH = 4, 32
 _TASK_BYTES = 256 * 2**20  # of a task beside its largest picture: 64 MiB encoded, its results, Python
 _LOCALIZE_BYTES_PER_PIXEL = 16  # a picture that is hot all over: map, labels, masks
@@ -52,6 +58,15 @@ class Execution:
     decode_memory: int = 2**30  # bytes; Ray starts no more tasks than fit the node
     localize_memory: int = 2**30
 
+    @property
+    def patience(self) -> Patience:
+        return Patience(silent_s=_SILENT_S, work_s=_BATCH_S + _IMAGE_S[self.device] * self.batch_size)
+
+    @property
+    def no_progress_s(self) -> float:
+        """How long nothing may move in the whole flow, s: the model's calls, which may be long, come out whole."""
+        return _NO_PROGRESS_S + _IMAGE_S[self.device] * max(_CALL_ROWS, self.batch_size)
+
 
 def wanted_tasks() -> int:
     """Into how many tasks work on images or shards is cut: enough to keep every CPU of the cluster busy to the end."""
@@ -70,16 +85,18 @@ def connect() -> None:
     Workers import `cops` and `pipeline` from the files of this very process, installed there or not.
     """
     if not ray.is_initialized():
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ core talks of inner matters on stderr
         with _own_sigterm():
             if os.environ.get("RAY_ADDRESS"):
                 packages = [str(_PACKAGES / name) for name in ("cops", "pipeline")]
-                ray.init(runtime_env={"py_modules": packages}, log_to_driver=False, logging_level=logging.WARNING)
+                ray.init(runtime_env={"py_modules": packages}, logging_level=logging.ERROR)
             else:
                 _start_here()
+    quieten_ray()
     context = DataContext.get_current()
     context.enable_progress_bars = False  # ours counts images
     context.execution_options.preserve_order = False
-    context.execution_no_progress_timeout_s = _NO_PROGRESS_S
+    context.execution_no_progress_timeout_s = _PLANNING_S
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(
@@ -103,7 +120,6 @@ def _own_sigterm() -> Iterator[None]:
 
 def _start_here() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ core talks of inner matters on stderr
     # Stages take fractions of a CPU, so there are more workers than CPUs. Ray would end each that idles for a second,
     # and starting one takes two seconds of a processor.
     os.environ.setdefault("RAY_num_workers_soft_limit", str(4 + 2 * (os.cpu_count() or 1)))
@@ -114,7 +130,6 @@ def _start_here() -> None:
         address="local",
         include_dashboard=False,
         object_store_memory=object_store_bytes(os.cpu_count() or 1, _shared_memory_bytes()),
-        log_to_driver=False,
         logging_level=logging.ERROR,
     )
 

@@ -71,4 +71,5 @@ class RunLayout:
 
     def write_json(self, path: str, value: dict[str, Any], *, once: bool = False) -> None:
         data = (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
-        (create_once if once else write_atomic)(self.root.fs, path, data)
+        write = create_once if once else write_atomic
+        with_patience(lambda: write(self.root.fs, path, data), self.root.uri(path))

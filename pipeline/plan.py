@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import ray.data
 
 from pipeline import ledger
+from pipeline.cluster_log import speak_up
 from pipeline.config import ScoreConfig
 from pipeline.datasets import read_dataset
 from pipeline.datasets.source import COLUMNS, labelled_items
@@ -203,6 +204,7 @@ class _Index:
     rows: PlanRows
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        speak_up()
         for uri in batch["uri"].to_pylist():
             yield self.rows.table(self.index(uri))
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import merge_offset_ranges
 
@@ -26,6 +25,7 @@ from pipeline.cells import cells_of
 from pipeline.decode import ImageRejected
 from pipeline.request import Fetched, Request, too_large
 from pipeline.schema import Reason
+from pipeline.storage import filesystem_at, redact
 
 _BYTES_AT_ONCE = 64 * 2**20  # of encoded images in one task's hands, unless a single one is larger
 _IMAGES_AT_ONCE = 64
@@ -140,7 +140,7 @@ def _with_sizes(requests: Sequence[Request], max_bytes: int) -> list[Request]:
 
 def _size_of(path: str) -> int | None:
     try:
-        fs, inside = fsspec.core.url_to_fs(path)
+        fs, inside = filesystem_at(path)
         info = fs.info(inside)
     except Exception:  # noqa: BLE001 -- reading tells what is wrong with it
         return None
@@ -198,12 +198,14 @@ def _patiently(read: _Reader, wanted: list[_Wanted], max_bytes: int) -> list[Fet
     """
     outcomes = read(wanted, max_bytes)
     _require_credentials(wanted, outcomes)
-    for wait_s in store_errors.RETRY_AFTER_S:
+    for wait_s in store_errors.waits():
         again = [at for at, outcome in enumerate(outcomes) if _is_transient(outcome)]
         if not again:
             break
-        first = _as_fetched(outcomes[again[0]])
-        log.warning("%d of %d reads failed (%s); again in %.0f s", len(again), len(outcomes), first, wait_s)
+        path, why = redact(wanted[again[0]].request.path), _as_fetched(outcomes[again[0]])
+        log.warning(
+            "%d of %d reads failed, %s first (%s); again in %.0f s", len(again), len(outcomes), path, why, wait_s
+        )
         time.sleep(wait_s)
         for at, outcome in zip(again, read([wanted[at] for at in again], max_bytes), strict=True):
             outcomes[at] = outcome
@@ -233,7 +235,7 @@ def _as_fetched(outcome: _Outcome) -> Fetched | _Larger:
 
 
 def _files(wanted: Sequence[_Wanted], max_bytes: int) -> list[_Outcome]:
-    fs, _ = fsspec.core.url_to_fs(wanted[0].request.path)
+    fs, _ = filesystem_at(wanted[0].request.path)
     if isinstance(fs, LocalFileSystem):
         return [_local_file(one.request.path, one.limit, max_bytes) for one in wanted]
     paths = [fs._strip_protocol(one.request.path) for one in wanted]
@@ -276,7 +278,7 @@ def _within(data: Any, limit: int, max_bytes: int) -> _Outcome:
 
 def _ranges(wanted: Sequence[_Wanted], max_bytes: int) -> list[_Outcome]:  # noqa: ARG001
     """Pictures inside a tar: neighbours are read as one range and cut apart."""
-    fs, path = fsspec.core.url_to_fs(wanted[0].request.path)
+    fs, path = filesystem_at(wanted[0].request.path)
     starts = [one.request.offset or 0 for one in wanted]
     ends = [start + (one.request.num_bytes or 0) for start, one in zip(starts, wanted, strict=True)]
     paths, from_, to = merge_offset_ranges(

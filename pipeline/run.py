@@ -28,6 +28,7 @@ from pipeline.attempt import (
     to_commit,
 )
 from pipeline.claim import Claim, take_claim
+from pipeline.cluster_log import nodes_watched, workers_heard
 from pipeline.config import ScoreConfig
 from pipeline.decode_stage import ReadAndDecode
 from pipeline.errors import ClaimError, InputError
@@ -99,7 +100,7 @@ def score_job(job: Job, *, top: int = 0, execution: Execution | None = None) -> 
     connect()
     execution = execution or plan_execution(config)
     try:
-        with take_claim(job.layout) as claim:
+        with take_claim(job.layout) as claim, workers_heard(), nodes_watched():
             # Another process may have finished while we watched its claim.
             result = _complete(job) or _attempt(job, claim, execution, top)
     except InputError:
@@ -135,12 +136,14 @@ def images_flow(job: Job, worklist: Worklist, plan: Plan, execution: Execution) 
     read_and_decode = ReadAndDecode(
         worklist=worklist, output=config.output, side=card.image_size, rules=config.decode, metadata=metadata
     )
+    ray.data.DataContext.get_current().execution_no_progress_timeout_s = execution.no_progress_s
     scorer = {
         "model_id": card.model_id,
         "side": card.image_size,
         "batch_size": execution.batch_size,
         "metadata": metadata,
         "out_of_memory": torch.OutOfMemoryError,
+        "patience": execution.patience,
     }
     pool = ActorPoolStrategy(
         min_size=execution.min_actors,
@@ -193,7 +196,8 @@ def plan_line(plan: Plan, work: Remaining, execution: Execution) -> str:
     actors = f"{execution.min_actors}" if execution.min_actors == execution.max_actors else (
         f"{execution.min_actors} to {execution.max_actors}"
     )  # fmt: skip
-    return f"{plan.summary.planned:,} images planned{beside}; {actors} model actors on {execution.device}"
+    noun = "model actor" if actors == "1" else "model actors"
+    return f"{plan.summary.planned:,} images planned{beside}; {actors} {noun} on {execution.device}"
 
 
 def _attempt(job: Job, claim: Claim, execution: Execution, top: int) -> RunResult:

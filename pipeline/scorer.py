@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import time
@@ -12,8 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import ray
 
+from pipeline.cluster_log import in_worker, marked, speak_up
 from pipeline.schema import SCORES, Reason, Stage, scored_schema
+from pipeline.watchdog import Patience, Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +52,7 @@ class Scorer:
 
     Args:    make_detector: builds the model on this actor's device.   model_id: of the model that the run was planned
              with.   side: the model's input side, px.   out_of_memory: the error that a smaller batch can cure.
+             patience: with this process, and with one batch of the model; None lets it hang for ever.
     Raises:  RuntimeError: this node built another model than the driver did.
     """
 
@@ -60,7 +65,10 @@ class Scorer:
         batch_size: int,
         metadata: Mapping[str, pa.DataType],
         out_of_memory: type[BaseException],
+        patience: Patience | None = None,
     ) -> None:
+        speak_up()
+        _tell_if_again()
         self.detector = make_detector()
         if self.detector.model_id != model_id:
             raise RuntimeError(f"this node has model {self.detector.model_id}, the run was planned with {model_id}")
@@ -68,6 +76,7 @@ class Scorer:
         self.batch_size = batch_size
         self.schema = scored_schema(metadata)
         self.out_of_memory = out_of_memory
+        self._piece_of_work = _watchdog(patience).piece_of_work if patience else contextlib.nullcontext
 
     def __call__(self, table: pa.Table) -> pa.Table:
         pixels, places = _pixels_of(table["pixels"], self.side)
@@ -94,7 +103,8 @@ class Scorer:
         while start < len(pixels):
             batch = pixels[start : start + self.batch_size]
             try:
-                found.append(self.detector.predict(batch, batch_size=self.batch_size))
+                with self._piece_of_work():
+                    found.append(self.detector.predict(batch, batch_size=self.batch_size))
             except self.out_of_memory as exc:
                 if len(batch) > 1:
                     self.batch_size = max(1, len(batch) // 2)
@@ -103,6 +113,19 @@ class Scorer:
                 too_large[start] = f"one image does not fit the device: {exc}"[:300]
             start += len(batch)
         return found, too_large
+
+
+def _watchdog(patience: Patience) -> Watchdog:
+    silent = f"a model actor gave no sign of life for {patience.silent_s:.0f} s"
+    late = f"a model actor was at one batch for more than {patience.work_s:.0f} s"
+    way_on = "it is ended, another takes its place, and its images are done again"
+    silent, late = (marked(logging.WARNING, why, f"{why}: {way_on}") for why in (silent, late))
+    return Watchdog(patience, when_silent=silent, when_late=late)
+
+
+def _tell_if_again() -> None:
+    if in_worker() and ray.get_runtime_context().was_current_actor_reconstructed:
+        log.warning("a model actor was lost: this one takes its place, and what it had in hand is done again")
 
 
 class _Columns:

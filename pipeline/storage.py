@@ -40,6 +40,16 @@ _AZURE = re.compile(r"sv|st|se|sr|sp|sig|sip|spr|ss|srt|sdd|skoid|sktid|skt|ske|
 
 PUT_S = 120.0
 """How long a store may take for one file of ours, of 25 MB at most."""
+_S3_WAITS = {"config_kwargs": {"retries": {"total_max_attempts": 1}}}
+_GCS_WAITS = {"requests_timeout": 30}
+_AZURE_WAITS = {"connection_timeout": 10, "read_timeout": 30}
+# So that what is never answered ends in a minute or three. Left to itself s3fs takes more than six (it tries five times
+# what its own client tries five times, 15 s each) and gcsfs half an hour. aiohttp gives web servers five.
+_WAITS: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("s3", "s3a"), _S3_WAITS),
+    **dict.fromkeys(("gs", "gcs"), _GCS_WAITS),
+    **dict.fromkeys(("abfs", "abfss", "az"), _AZURE_WAITS),
+}
 
 
 @dataclass(frozen=True)
@@ -74,8 +84,7 @@ def open_root(uri: str) -> Root:
     """
     refuse_credentials(uri)
     try:
-        # Listings change while a run goes on (we write them), so they are never cached.
-        fs, path = fsspec.core.url_to_fs(uri, use_listings_cache=False)
+        fs, path = filesystem_at(uri)
     except ImportError as exc:
         raise InputError(f"{redact(uri)}: {missing_package(uri)}") from exc
     except ValueError as exc:
@@ -83,6 +92,21 @@ def open_root(uri: str) -> Root:
             f"{redact(uri)}: expected a local path or an fsspec URI such as s3://bucket/key; {exc}"
         ) from exc
     return Root(fs, path)
+
+
+def filesystem_at(uri: str) -> tuple[Any, str]:
+    """(filesystem, path in it) of a URI, as fsspec gives them; but it waits for no answer for ever.
+
+    fsspec's own configuration (FSSPEC_S3_CONFIG_KWARGS and the like) goes before ours.
+    Raises:  ImportError, ValueError: as fsspec.
+    """
+    protocol = uri.partition("://")[0].lower()
+    set_by_user = fsspec.config.conf.get(protocol, {})
+    options = {name: ours | set_by_user.get(name, {}) if isinstance(ours, dict) else set_by_user.get(name, ours)
+               for name, ours in _WAITS.get(protocol, {}).items()}  # fmt: skip
+    # Listings change while a run goes on (we write them), so they are never cached.
+    fs, path = fsspec.core.url_to_fs(uri, use_listings_cache=False, **options)
+    return fs, path
 
 
 def missing_package(uri: str) -> str:
@@ -158,7 +182,8 @@ def create_once(fs: Any, path: str, data: bytes) -> None:
     """Write a file that must not exist yet.
 
     On S3, GCS and local disk the store itself refuses the second writer. Where a store ignores the condition,
-    reading back tells most races, not all: docs/design.md says what is promised there.
+    reading back tells most races, not all: docs/design.md says what is promised there. In a store it may be tried
+    again: what lies there already is ours where it is the same, as after a PUT whose answer was lost.
 
     Raises:  FileExistsError: somebody was first.
     """
@@ -172,14 +197,13 @@ def create_once(fs: Any, path: str, data: bytes) -> None:
                 with Path(path).open("xb") as out:
                     out.write(data)
         return
-    if fs.exists(path):
-        raise FileExistsError(path)
-    try:
-        _put(fs, path, data, mode="create")
-    except OSError as exc:
-        if not _refused(exc):
-            raise
-    if fs.cat_file(path) != data:  # ours may lie there though refused: a client repeats a PUT whose answer was lost
+    if not fs.exists(path):
+        try:
+            _put(fs, path, data, mode="create")
+        except OSError as exc:
+            if not _refused(exc):
+                raise
+    if fs.cat_file(path) != data:
         raise FileExistsError(path)
 
 

@@ -16,15 +16,15 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import fsspec
 import pyarrow as pa
 
 from cops.errors import CopsError
 from pipeline.errors import StoreError
 from pipeline.schema import Reason
-from pipeline.storage import redact, without_user_info
+from pipeline.storage import filesystem_at, redact, without_user_info
 
-RETRY_AFTER_S = (1.0, 4.0, 16.0)  # beyond the store client's own tries
+RETRY_AFTER_S = (1.0, 4.0, 16.0, 60.0)  # beyond the store client's own tries
+_PATIENCE_S = 120.0  # a try that took longer than this was the last: the store does not even say no
 _CONNECT_TIMEOUT_S = 10.0
 _OF_ONE_FILE = {errno.EIO, errno.ENAMETOOLONG, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
 _PASSING_STATUS = {408, 425, 429}  # and all from 500
@@ -42,7 +42,8 @@ _NO_SUCH_KEY = "cops-inspection-asks-whether-it-may-read"
 # What parsers of Parquet and tar raise on data that is no such thing.
 PARSING = (pa.ArrowException, tarfile.TarError, EOFError, OSError, ValueError, ArithmeticError, MemoryError)
 
-_PERMANENT = (FileNotFoundError, PermissionError, CopsError, ValueError, TypeError, LookupError, ImportError)
+_OF_THE_NAME = (FileNotFoundError, FileExistsError, PermissionError)
+_PERMANENT = (*_OF_THE_NAME, CopsError, ValueError, TypeError, LookupError, ImportError)
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -110,7 +111,7 @@ def require_credentials(path: str) -> None:
 
     Raises:  StoreError: the credentials are refused whatever is asked.
     """
-    fs, inside = fsspec.core.url_to_fs(path, use_listings_cache=False)
+    fs, inside = filesystem_at(path)
     try:
         fs.cat_file(f"{inside.partition('/')[0]}/{_NO_SUCH_KEY}", start=0, end=1)
     except Exception as exc:  # noqa: BLE001 -- each store's client has errors of its own, signatures in their texts
@@ -128,7 +129,7 @@ def require_answer(path: str) -> None:
         if path.lower().startswith(("http://", "https://")):
             _connect(path)
         else:
-            fs, inside = fsspec.core.url_to_fs(path, use_listings_cache=False)
+            fs, inside = filesystem_at(path)
             fs.info(inside)
     except Exception as exc:  # noqa: BLE001 -- as above
         if is_transient(exc):
@@ -149,8 +150,16 @@ def _connect(url: str) -> None:
 
 
 def _no_answer(path: str, exc: BaseException) -> StoreError:
-    tries = 1 + len(RETRY_AFTER_S)
-    return StoreError(f"{redact(path)}: the store did not answer in {tries} tries: {describe(exc)}")
+    return StoreError(f"{redact(path)}: the store did not answer, asked again and again: {describe(exc)}")
+
+
+def waits() -> Iterator[float]:
+    """The pauses between tries, s; none any more when the tries themselves have taken long."""
+    began = time.monotonic()
+    for wait_s in RETRY_AFTER_S:
+        if time.monotonic() - began > _PATIENCE_S:
+            return
+        yield wait_s
 
 
 def with_patience(action: Callable[[], T], path: str) -> T:
@@ -158,7 +167,8 @@ def with_patience(action: Callable[[], T], path: str) -> T:
 
     Raises:  StoreError: the store failed in every try, or refuses our credentials.
     """
-    for wait_s in (*RETRY_AFTER_S, None):
+    pauses = waits()
+    while True:
         try:
             return action()
         except Exception as exc:
@@ -166,11 +176,11 @@ def with_patience(action: Callable[[], T], path: str) -> T:
                 require_credentials(path)
             if not is_transient(exc):
                 raise
+            wait_s = next(pauses, None)
             if wait_s is None:
                 raise _no_answer(path, exc) from None
             log.warning("%s: %s; again in %.0f s", redact(path), describe(exc), wait_s)
         time.sleep(wait_s)
-    raise AssertionError
 
 
 class WatchedFile:

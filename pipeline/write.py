@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from ray.data import Datasink
 
 from pipeline.claim import require_claim
+from pipeline.cluster_log import speak_up
 from pipeline.layout import RunLayout, Table
 from pipeline.schema import QUARANTINE_FILE, SCORES, with_metadata
 from pipeline.storage import write_atomic
@@ -68,6 +69,7 @@ class PartWriter(Datasink[Receipt]):
         """Raises:  ClaimError: another process took the run over; what this one would write, that one writes.
         StoreError: the store fails, again and again.
         """
+        speak_up()
         filled = [block for block in blocks if len(block)]
         if not filled:
             return Receipt(0, 0)

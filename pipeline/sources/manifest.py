@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-import fsspec
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
@@ -24,6 +23,7 @@ from pipeline.sources.items import Bad, PlanItem, python_rows
 from pipeline.storage import (
     IMAGE_PROTOCOLS,
     Root,
+    filesystem_at,
     has_credentials,
     identifying_query,
     missing_package,
@@ -132,7 +132,7 @@ class Resolver:
             return self.root.fs, posixpath.normpath(posixpath.join(self.folder, uri))
         place = uri[: len(uri) - len(uri.partition("://")[2].partition("/")[2])] if protocol in _BY_HOST else protocol
         if place not in self.filesystems:
-            self.filesystems[place] = fsspec.core.url_to_fs(uri)[0]
+            self.filesystems[place] = filesystem_at(uri)[0]
         fs = self.filesystems[place]
         path = fs._strip_protocol(uri)
         return fs, posixpath.normpath(path) if isinstance(fs, LocalFileSystem) else path

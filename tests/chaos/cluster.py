@@ -16,14 +16,14 @@ HERE = Path(__file__).resolve().parent
 class Nodes:
     """The cluster, in a process of its own; whole again whenever it is asked for."""
 
-    def __init__(self, count: int, environment: dict[str, str]) -> None:
-        self.count, self.environment = count, environment
+    def __init__(self, count: int, environment: dict[str, str], spill: Path) -> None:
+        self.count, self.environment, self.spill = count, environment, spill
         self.process: subprocess.Popen[str] | None = None
         self.address = ""
 
     def up(self) -> str:
         if self.process is None or self.process.poll() is not None:
-            command = [sys.executable, str(HERE / "nodes.py"), str(self.count)]
+            command = [sys.executable, str(HERE / "nodes.py"), str(self.count), str(self.spill)]
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
                 env=clean_environment(**self.environment),
@@ -31,11 +31,14 @@ class Nodes:
             self.address = self._answer()
         return self.address
 
-    def lose_one(self) -> None:
+    def tell(self, what: str) -> None:
+        """`lose`, `behead`, `hog` or `free`, as nodes.py has them."""
         assert self.process and self.process.stdin
-        self.process.stdin.write("lose\n")
+        self.process.stdin.write(f"{what}\n")
         self.process.stdin.flush()
         self._answer()
+        if what == "behead":
+            self.down()
 
     def workers(self, title: str) -> list[int]:
         """Processes of the cluster whose title Ray has set to this."""
@@ -46,6 +49,7 @@ class Nodes:
         if self.process and self.process.stdin:
             self.process.stdin.close()
             self.process.wait(60)
+            self.process = None
 
     def _answer(self) -> str:
         assert self.process and self.process.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -25,17 +26,22 @@ STORE_KINDS: dict[str, Trouble] = {
     "store: connection reset": "reset",
     "store: no answer": "stall",
     "store: half a body": "truncate",
+    "store: never answers": "silence",
 }
 KINDS = (
     "kill -9 driver",
     "kill -9 model actor",
     "kill -9 decoding worker",
+    "stopped model actor",
     "lost node",
+    "lost head",
     "SIGTERM driver",
     "out of memory in the model",
-    "full disk",
+    "full disk for output",
+    "full disk for spilling",
     *STORE_KINDS,
 )
+SELDOM = ("lost head", "store: never answers")  # they take minutes
 _BAD_EVERY = 97  # every so many files one is no picture
 _DISK_BYTES = 64 * 2**20
 
@@ -51,6 +57,7 @@ class Place:
     kinds: tuple[str, ...]
     proxy: Proxy | None = None
     disk: Path | None = None
+    spill: Path | None = None
 
     @property
     def prefix(self) -> str:
@@ -69,13 +76,17 @@ class Place:
         return RunLayout(Root(fs, path), run_id)
 
 
-def fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as out:
-        try:
-            while True:
-                out.write(bytes(2**16))
-        except OSError:
-            return
+@contextmanager
+def filled(disk: Path) -> Iterator[None]:
+    """No room on a disk for a while."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as out, contextlib.suppress(OSError):
+        while True:
+            out.write(bytes(2**16))
+    try:
+        yield
+    finally:
+        filler.unlink()
 
 
 def make_archive(folder: Path, count: int) -> None:
@@ -97,23 +108,37 @@ def make_archive(folder: Path, count: int) -> None:
 
 
 @contextmanager
-def local_place(folder: Path) -> Iterator[Place]:
-    """A small disk of its own where this process may mount one; else no disk is filled."""
-    disk = folder / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs", str(disk)]
+def small_disk(folder: Path) -> Iterator[Path | None]:
+    """A disk of its own, where this process may mount one; else there is none to fill."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs", str(folder)]
     mounted = subprocess.run(mount, check=False, capture_output=True).returncode == 0
-    kinds = tuple(kind for kind in KINDS if kind not in STORE_KINDS and (mounted or kind != "full disk"))
-    inputs = [str(folder / "archive/files"), str(folder / "archive/shards")]
     try:
-        yield Place("local disk", inputs, str(disk / "out"), {}, kinds, disk=disk)
+        yield folder if mounted else None
     finally:
         if mounted:
-            subprocess.run(["umount", str(disk)], check=True)
+            subprocess.run(["umount", str(folder)], check=True)
+
+
+def kinds_of(*, disk: Path | None, spill: Path | None, is_store: bool) -> tuple[str, ...]:
+    """What can go wrong in a place."""
+    without = set() if is_store else set(STORE_KINDS)
+    without |= {"full disk for output"} if disk is None else set()
+    without |= {"full disk for spilling"} if spill is None else set()
+    return tuple(kind for kind in KINDS if kind not in without)
 
 
 @contextmanager
-def s3_place(folder: Path, seed: int) -> Iterator[Place]:
+def local_place(folder: Path, spill: Path | None) -> Iterator[Place]:
+    """A small disk for the tables."""
+    inputs = [str(folder / "archive/files"), str(folder / "archive/shards")]
+    with small_disk(folder / "disk") as disk:
+        kinds = kinds_of(disk=disk, spill=spill, is_store=False)
+        yield Place("local disk", inputs, str(folder / "disk/out"), {}, kinds, disk=disk, spill=spill)
+
+
+@contextmanager
+def s3_place(folder: Path, spill: Path | None, seed: int) -> Iterator[Place]:
     """An S3 server behind the proxy."""
     bucket = folder / "s3/bucket"
     bucket.mkdir(parents=True)
@@ -128,8 +153,8 @@ def s3_place(folder: Path, seed: int) -> Iterator[Place]:
         with Proxy(free_port(), f"http://127.0.0.1:{port}", seed=seed).running() as proxy:
             environment = store_at(proxy.port).environment
             inputs = ["s3://bucket/archive/files", "s3://bucket/archive/shards"]
-            kinds = tuple(kind for kind in KINDS if kind != "full disk")
-            yield Place("S3", inputs, "s3://bucket/out", environment, kinds, proxy=proxy)
+            kinds = kinds_of(disk=None, spill=spill, is_store=True)
+            yield Place("S3", inputs, "s3://bucket/out", environment, kinds, proxy=proxy, spill=spill)
     finally:
         server.terminate()
         server.wait(10)

@@ -202,3 +202,15 @@ def test_without_proc_a_dead_holder_is_watched(layout: RunLayout, monkeypatch: p
     monkeypatch.setattr(claim, "_start_of", lambda pid: None)
     with take_claim(layout, watch_s=0.2) as second:
         assert second.number == 2
+
+
+def test_where_a_store_lets_two_create_one_claim_the_first_stops(layout: RunLayout) -> None:
+    """As with a store that ignores conditional writes: the second one's claim is there, and the first sees it."""
+    path = layout.work_path("claim-00001.json")
+    with take_claim(layout) as first:
+        second = json.loads(layout.root.fs.cat_file(path)) | {"token": "another", "host": "elsewhere"}
+        layout.write_json(path, second)
+        with pytest.raises(ClaimError, match=r"claimed by elsewhere \(process \d+\) at the same moment"):
+            first.check()
+    assert first.lost.is_set()
+    assert json.loads(layout.root.fs.cat_file(path)) == second

@@ -156,7 +156,7 @@ def test_a_store_that_hiccups_is_asked_again(flaky: type[FlakyFileSystem], failu
 def test_a_store_that_never_answers_stops_the_run(flaky: type[FlakyFileSystem]) -> None:
     """No image is quarantined because a network was down."""
     flaky.failures = 10**6
-    with pytest.raises(StoreError, match="did not answer in 4 tries"):
+    with pytest.raises(StoreError, match="did not answer, asked again and again"):
         fetch([Request("file", "flaky://a.jpg"), Request("file", "flaky://b.jpg")], max_bytes=MAX)
 
 

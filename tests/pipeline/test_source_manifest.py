@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import InputError
 from pipeline.schema import Reason
-from pipeline.sources import PlanItem, manifest
+from pipeline.sources import PlanItem
 from pipeline.sources.items import PlanRows
 from pipeline.sources.manifest import manifest_items
 from pipeline.storage import Root, open_root
@@ -241,7 +242,7 @@ def test_a_store_whose_package_is_missing_is_a_reason(
 
     root = open_root(str(tmp_path))
     path = write(tmp_path, "csv", [{"uri": uri}, {"uri": "b.jpg"}])
-    monkeypatch.setattr(manifest.fsspec.core, "url_to_fs", url_to_fs)
+    monkeypatch.setattr(fsspec.core, "url_to_fs", url_to_fs)
     first, second = manifest_items(root, str(path), wanted_fields=())
     assert first.bad is not None
     assert first.bad.reason == Reason.BAD_URI

@@ -10,10 +10,12 @@ import fsspec
 import pytest
 from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
 
-from pipeline import storage
+from pipeline import storage, store_errors
 from pipeline.errors import InputError
-from pipeline.storage import create_once, open_root, public_uri, redact, remove_tree, write_atomic
+from pipeline.storage import create_once, filesystem_at, open_root, public_uri, redact, remove_tree, write_atomic
+from pipeline.store_errors import with_patience
 
 LOCAL = LocalFileSystem()
 
@@ -58,6 +60,45 @@ def test_create_once_refuses_the_second(tmp_path: Path, kind: str) -> None:
     with pytest.raises(FileExistsError):
         create_once(fs, path, b"two")
     assert fs.cat_file(path) == b"one"
+
+
+class Forgetful(MemoryFileSystem):
+    """A store whose answer to the first PUT is lost on its way."""
+
+    protocol = "forgetful"
+    answers = iter([ConnectionResetError("lost")])
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **_: Any) -> None:
+        super().pipe_file(path, value, mode=mode)
+        if lost := next(self.answers, None):
+            raise lost
+
+
+def test_a_lost_answer_is_not_anothers_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tried again, it finds its own file there and has created it; another's file is another's."""
+    monkeypatch.setattr(store_errors, "RETRY_AFTER_S", (0.0,))
+    fs = Forgetful(skip_instance_cache=True)
+    with_patience(lambda: create_once(fs, "/once/claim.json", b"one"), "claim.json")
+    assert fs.cat_file("/once/claim.json") == b"one"
+    with pytest.raises(FileExistsError):
+        with_patience(lambda: create_once(fs, "/once/claim.json", b"two"), "claim.json")
+
+
+@pytest.mark.parametrize(
+    ("by_user", "expected"),
+    [
+        ({}, {"retries": {"total_max_attempts": 1}}),
+        ({"signature_version": "s3"}, {"retries": {"total_max_attempts": 1}, "signature_version": "s3"}),
+        ({"retries": {"mode": "adaptive"}}, {"retries": {"mode": "adaptive"}}),
+    ],
+)
+def test_what_the_user_says_of_waiting_goes_before_ours(
+    monkeypatch: pytest.MonkeyPatch, by_user: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    """fsspec's configuration for a store is kept, and ours added to it."""
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": by_user, "anon": True})
+    fs, path = filesystem_at("s3://bucket/key")
+    assert (fs.config_kwargs, fs.anon, path) == (expected, True, "bucket/key")
 
 
 def test_create_once_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

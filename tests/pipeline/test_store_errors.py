@@ -7,6 +7,7 @@ from threading import Thread
 import fsspec
 import pytest
 
+from pipeline import store_errors
 from pipeline.store_errors import code_of, describe, is_transient, require_credentials
 
 SECRET = "wJalrXUtnFEMI"
@@ -49,7 +50,8 @@ class AnsweredError(Exception):
         (AnsweredError(503), True), (AnsweredError(429), True), (AnsweredError(404), False),
         (AnsweredError(400), False),
         (ConnectionError(), True), (TimeoutError(), True), (OSError(16, "busy"), True), (OSError(22, "odd"), False),
-        (FileNotFoundError(), False), (PermissionError(), False), (ValueError(), False),
+        (FileNotFoundError(), False), (FileExistsError(17, "there"), False), (PermissionError(), False),
+        (ValueError(), False),
     ],
 )  # fmt: skip
 def test_what_may_pass(error: Exception, transient: bool) -> None:
@@ -100,3 +102,15 @@ def test_an_answer_that_is_cut_short_may_pass(cut_short: str) -> None:
         fsspec.filesystem("http").cat_file(cut_short)
     assert code_of(caught.value) is None
     assert is_transient(caught.value)
+
+
+def test_a_store_that_does_not_even_say_no_is_asked_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quick refusals are waited out to the last pause; tries that take minutes are few."""
+    now = 0.0
+    monkeypatch.setattr(store_errors.time, "monotonic", lambda: now)
+    assert list(store_errors.waits()) == [1, 4, 16, 60]
+    pauses = []
+    for pause in store_errors.waits():
+        pauses.append(pause)
+        now += 77  # s3fs with a server that is silent
+    assert pauses == [1, 4]

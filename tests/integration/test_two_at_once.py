@@ -1,0 +1,61 @@
+"""Two runs under one id, started together: one of them does it, the other stops and says why."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from real_parts import Job, Store, clean_environment, score_command
+from test_stores_and_clusters import ceph, upload, use  # noqa: F401 -- ceph is a fixture
+
+import pipeline
+
+REFUSALS = ("is being worked on by", "was claimed by another process at this very moment")
+
+
+def start_together(arguments: list[str], environment: dict[str, str]) -> list[subprocess.CompletedProcess[str]]:
+    """What two jobs with the same command said, the one that committed first."""
+    jobs = [
+        subprocess.Popen(
+            score_command(*arguments), env=clean_environment(**environment), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    said = [job.communicate(timeout=280) for job in jobs]
+    done = [
+        subprocess.CompletedProcess(job.args, job.returncode, *output) for job, output in zip(jobs, said, strict=True)
+    ]
+    return sorted(done, key=lambda one: one.returncode)
+
+
+def check_two_at_once(source: str, output: str, environment: dict[str, str], job: Job) -> None:
+    arguments = ["--input", source, "--output", output, "--run-id", "night"]
+    winner, loser = start_together(arguments, environment)
+    assert (winner.returncode, loser.returncode) == (0, 1), winner.stderr + loser.stderr
+    assert "Run night is committed" in winner.stdout
+    assert any(refusal in loser.stderr for refusal in REFUSALS), loser.stderr
+    assert "Traceback" not in loser.stderr
+    assert "nothing to do" in job(*arguments, **environment).stdout
+
+
+def check_rows(output: str) -> None:
+    run = pipeline.open_run(output)
+    ids = run.scores.to_table(columns=["image_id"])["image_id"].to_pylist()
+    assert len(ids) == len(set(ids)) == run.record["counts"]["planned"] == 24
+
+
+def test_on_a_local_disk(archives: Path, tmp_path: Path, job: Job) -> None:
+    """A hard link is created once: one process works, the other names it; later the run is complete."""
+    check_two_at_once(str(archives / "images/images"), str(tmp_path), {}, job)
+    check_rows(str(tmp_path))
+
+
+@pytest.mark.debian
+def test_on_s3(ceph: Store, archives: Path, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """A conditional PUT is taken once: the same, on a store that enforces it."""
+    upload(ceph, archives / "images/images", "bucket/two-at-once")
+    check_two_at_once("s3://bucket/two-at-once", "s3://bucket/two-out", ceph.environment, job)
+    use(ceph, monkeypatch)
+    check_rows("s3://bucket/two-out")
