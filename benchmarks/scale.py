@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results/scale.md")
     options = parser.parse_args()
     most, middle = options.most, options.most // 10
-    encoded = [_jpeg(pixels) for pixels in pictures(8, _SIDE_PX)]
+    encoded = [encode_jpeg(pixels) for pixels in pictures(8, _SIDE_PX)]
     by_images = [run(encoded, count, max(1, count // 1000), 1) for count in (most // 100, middle, most)]
     by_actors = [run(encoded, middle, max(1, middle // 1000), actors) for actors in (2, 4, 8)]
     by_shards = [run(encoded, middle, shards, 1) for shards in (middle // 100, middle // 10, middle)]
@@ -131,7 +131,7 @@ def marginal(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _jpeg(pixels: object) -> bytes:
+def encode_jpeg(pixels: object) -> bytes:
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "JPEG", quality=90)  # type: ignore[arg-type]
     return out.getvalue()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -32,15 +33,15 @@ class Watched:
     def peak(self, kind: str) -> float:
         return max(self.memory[kind])
 
-    def quarters(self, kind: str) -> list[float]:
-        """The peak in each quarter of the run."""
+    def peaks(self, kind: str, parts: int) -> list[float]:
+        """The peak in each of so many equal parts of the run."""
         samples = self.memory[kind]
-        cuts = [len(samples) * quarter // 4 for quarter in range(5)]
+        cuts = [len(samples) * part // parts for part in range(parts + 1)]
         return [max(samples[low:high]) for low, high in pairwise(cuts)]
 
 
-def watch(command: Sequence[str]) -> Watched:
-    """Run a command to its end.
+def watch(command: Sequence[str], *, kill_when: Callable[[], bool] = lambda: False) -> Watched:
+    """Run a command to its end, or until it is to be killed.
 
     Raises:  RuntimeError: it failed.
     """
@@ -61,6 +62,8 @@ def watch(command: Sequence[str]) -> Watched:
                 seconds[pid], kinds[pid] = cpu_s, kind
             for kind, size in largest.items():
                 found.memory[kind].append(size / _MIB)
+            if kill_when():
+                job.kill()
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -68,7 +71,7 @@ def watch(command: Sequence[str]) -> Watched:
     found.wall_s = time.monotonic() - began
     over.set()
     thread.join()
-    if job.returncode:
+    if job.returncode not in (0, -signal.SIGKILL):
         raise RuntimeError(f"{' '.join(command)} ended with exit code {job.returncode}")
     for pid, cpu_s in seconds.items():
         found.cpu_s[kinds[pid]] += cpu_s

@@ -60,7 +60,8 @@ def carry_out(campaign: Campaign, folder: Path, say: Callable[[str], None]) -> l
     with ExitStack() as stack:
         spill = stack.enter_context(small_disk(folder / "spill"))
         both = (local_place(folder, spill), s3_place(folder, spill, campaign.seed))
-        places = [place for place in map(stack.enter_context, both) if place.name in campaign.places]
+        entered = [place for place in map(stack.enter_context, both) if place.name in campaign.places]
+        places = [place for place in entered if set(place.kinds) & set(campaign.only)]
         environment = {name: value for place in places for name, value in place.environment.items()}
         nodes = Nodes(2, environment, folder / "spill")
         stack.callback(nodes.down)

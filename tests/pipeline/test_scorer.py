@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from pipeline.schema import decoded_schema, scored_schema
 from pipeline.scorer import Scorer
@@ -140,3 +141,28 @@ def test_another_model_on_a_node_is_refused() -> None:
     """An actor that built other weights than the run was planned with does not score."""
     with pytest.raises(RuntimeError, match="has model other, the run was planned with m"):
         scorer(Brightness(model_id="other"))
+
+
+@dataclass
+class Hungry(Brightness):
+    """Takes a sixth of a GPU for each image, and for one that is 13 more than there is."""
+
+    def predict(self, images: Any, *, batch_size: int | None = None) -> Found:
+        whole = torch.cuda.get_device_properties(0).total_memory
+        wanted = sum(2 * whole if value == 13 else whole // 6 for value in images[:, 0, 0, 0])
+        torch.empty(wanted, dtype=torch.uint8, device="cuda")
+        return super().predict(images)
+
+
+@pytest.mark.gpu
+def test_a_gpu_that_is_really_full() -> None:
+    """CUDA's own error: the batch becomes what fits and stays so; the image that never fits is quarantined alone."""
+    detector, values = Hungry(), list(range(20, 52))
+    stage = Scorer(
+        lambda: detector, model_id="m", side=SIDE, batch_size=16, metadata={}, out_of_memory=torch.OutOfMemoryError
+    )
+    rows = stage(table(*values)).to_pylist()
+    assert [row["pred_score"] for row in rows] == pytest.approx([value / 255 for value in values])
+    assert 2 <= stage.batch_size < 6
+    rows = stage(table(10, 13, 30)).to_pylist()
+    assert [row["reason"] for row in rows] == [None, "out_of_memory", None]
