@@ -25,6 +25,7 @@ from pipeline.storage import create_once, write_atomic
 from pipeline.store_errors import with_patience
 
 HEARTBEAT_S = 10.0
+_LEAVE_S = 5.0  # for a heartbeat under way; a store that never answers is not waited for at the end
 WATCH_S = 35.0  # three heartbeats and a slow store
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,10 @@ class Claim:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stop.set()
         if self._thread:
-            self._thread.join()
+            self._thread.join(_LEAVE_S)
+            if self._thread.is_alive():
+                log.warning("could not release the claim on run %s: the store does not answer", self.layout.run_id)
+                return
         try:
             if not self.lost.is_set() and self.layout.root.fs.exists(_path(self.layout, self.number)):
                 self._write(released=True)

@@ -214,3 +214,21 @@ def test_where_a_store_lets_two_create_one_claim_the_first_stops(layout: RunLayo
             first.check()
     assert first.lost.is_set()
     assert json.loads(layout.root.fs.cat_file(path)) == second
+
+
+def test_a_silent_store_does_not_hold_up_the_end(
+    layout: RunLayout, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A heartbeat that waits for an answer is left behind; that the claim was not released is said."""
+    asked, answer = threading.Event(), threading.Event()
+
+    def ask(*_: Any) -> None:
+        asked.set()
+        answer.wait(60)
+
+    monkeypatch.setattr(claim, "_LEAVE_S", 0.05)
+    with take_claim(layout, heartbeat_s=0.01):
+        monkeypatch.setattr(claim, "require_claim", ask)
+        assert asked.wait(10)
+    assert "could not release the claim on run r1: the store does not answer" in caplog.text
+    answer.set()
