@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 RUN_ID ?= $(shell date -u +run-%Y-%m-%dT%H-%M-%SZ)
 ARGS   ?=
 
-.PHONY: help setup score evaluate test test-all check bench embedded-model submit
+.PHONY: help setup score evaluate test test-all check bench chaos embedded-model submit
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ bench: setup  ## measure: model, precision, pipeline, scale, training; some two 
 	$(BIN)/python benchmarks/pipeline_job.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/scale.py
+
+chaos: setup  ## real runs disturbed by 200 faults, some two hours; its table is in docs/reliability.md, ARGS='--faults 20'
+	$(BIN)/python tests/chaos/campaign.py $(ARGS)
 
 embedded-model: setup  ## make the packaged model again, from nothing: hours on two cores; goes on where it was stopped
 	$(BIN)/python jobs/make_embedded.py make $(ARGS)
