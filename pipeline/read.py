@@ -193,12 +193,13 @@ _Reader = Callable[[Sequence[_Wanted], int], list[_Outcome]]
 
 
 def _patiently(read: _Reader, wanted: list[_Wanted], max_bytes: int) -> list[Fetched | _Larger]:
-    """Read, and read again what failed for the store's own reasons; what still fails is quarantined, unless nothing
-    could be read and the store does not answer at all.
+    """Read, and read again what failed for the store's own reasons; what still fails is quarantined, unless the store
+    does not answer (any more).
     """
+    pauses = store_errors.waits()
     outcomes = read(wanted, max_bytes)
     _require_credentials(wanted, outcomes)
-    for wait_s in store_errors.waits():
+    for wait_s in pauses:
         again = [at for at, outcome in enumerate(outcomes) if _is_transient(outcome)]
         if not again:
             break
@@ -210,10 +211,11 @@ def _patiently(read: _Reader, wanted: list[_Wanted], max_bytes: int) -> list[Fet
         for at, outcome in zip(again, read([wanted[at] for at in again], max_bytes), strict=True):
             outcomes[at] = outcome
     _require_credentials(wanted, outcomes)
-    path = wanted[0].request.path
-    is_one_rows_host = len(wanted) == 1 and path.lower().startswith("http")  # a manifest may name any
-    if all(_is_transient(outcome) for outcome in outcomes) and not is_one_rows_host:
-        store_errors.require_answer(path)
+    failing = [_is_transient(outcome) for outcome in outcomes]
+    is_one_rows_host = len(wanted) == 1 and wanted[0].request.path.lower().startswith("http")  # a manifest may name any
+    if any(failing) and not is_one_rows_host:
+        answered = failing.index(False) if False in failing else 0
+        store_errors.require_answer(wanted[answered].request.path)
     return [_as_fetched(outcome) for outcome in outcomes]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import logging
 import re
 import socket
@@ -24,7 +25,7 @@ from pipeline.schema import Reason
 from pipeline.storage import filesystem_at, redact, without_user_info
 
 RETRY_AFTER_S = (1.0, 4.0, 16.0, 60.0)  # beyond the store client's own tries
-_PATIENCE_S = 120.0  # a try that took longer than this was the last: the store does not even say no
+_PATIENCE_S = 120.0  # of tries and pauses; what takes longer is a store that does not even say no
 _CONNECT_TIMEOUT_S = 10.0
 _OF_ONE_FILE = {errno.EIO, errno.ENAMETOOLONG, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
 _PASSING_STATUS = {408, 425, 429}  # and all from 500
@@ -154,12 +155,9 @@ def _no_answer(path: str, exc: BaseException) -> StoreError:
 
 
 def waits() -> Iterator[float]:
-    """The pauses between tries, s; none any more when the tries themselves have taken long."""
-    began = time.monotonic()
-    for wait_s in RETRY_AFTER_S:
-        if time.monotonic() - began > _PATIENCE_S:
-            return
-        yield wait_s
+    """The pauses between tries that begin now, s; none any more when the tries themselves have taken long."""
+    began = time.monotonic()  # not in a generator, which would begin with the first pause
+    return itertools.takewhile(lambda _: time.monotonic() - began <= _PATIENCE_S, RETRY_AFTER_S)
 
 
 def with_patience(action: Callable[[], T], path: str) -> T:

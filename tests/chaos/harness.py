@@ -70,6 +70,11 @@ class Harness:
         layout = place.layout(run_id)
         self.reference[place.name] = rows_of(layout)
         self.say(f"{place.name}: undisturbed in {self.usual_s:.0f} s, {scored(notes):,} images scored")
+        if place.proxy:
+            asked = place.proxy.asked
+            self.say(f"{place.name}: asked for " + ", ".join(f"{count:,} {what}" for what, count in asked.items()))
+            if asked["LIST"] > len(self.reference[place.name]) / 4:
+                raise BrokenPromiseError(f"{asked['LIST']} LISTs for {len(self.reference[place.name])} images")
 
     def disturbed(self, place: Place, run_id: str, kinds: list[str]) -> list[str]:
         """One run with these faults, until it is committed; the faults that it was too quick for."""

@@ -36,6 +36,9 @@ class Proxy:
         self.trouble: Trouble | None = None
         self.share = 0.0
         self.met: Counter[str] = Counter()
+        """Requests that met with trouble, by what it was."""
+        self.asked: Counter[str] = Counter()
+        """All requests: LIST, and the others by their method."""
         self._random = random.Random(seed)
         self._loop = asyncio.new_event_loop()
 
@@ -73,6 +76,7 @@ class Proxy:
         if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = await request.read()
+        self.asked["LIST" if "list-type" in request.raw_path else request.method] += 1
         if trouble:
             self.met[trouble] += 1
         if trouble in _ANSWERS:

@@ -251,3 +251,19 @@ def test_a_name_that_spoils_its_signature_is_one_bad_image(
     monkeypatch.setattr(flaky, "cat_file", cat_file)
     paths = ["flaky://odd/../a.jpg", "flaky://b.jpg"]
     assert fetched(*(Request("file", path) for path in paths)) == [Reason.PERMISSION_DENIED, b"bbb"]
+
+
+def test_a_store_that_stops_answering_midway_stops_the_run(
+    flaky: type[FlakyFileSystem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read before the network went says nothing of the others: none of them is quarantined."""
+    whole = flaky.cat_file
+
+    def cat_file(self: FlakyFileSystem, path: str, *args: Any, **options: Any) -> bytes:
+        if path.endswith("b.jpg"):
+            flaky.failures = 10**6
+        return whole(self, path, *args, **options)
+
+    monkeypatch.setattr(flaky, "cat_file", cat_file)
+    with pytest.raises(StoreError, match="did not answer, asked again and again"):
+        fetch([Request("file", "flaky://a.jpg"), Request("file", "flaky://b.jpg")], max_bytes=MAX)
