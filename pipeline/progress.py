@@ -14,7 +14,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from cops.errors import CopsError
+
 _BAR_EVERY_S, _LOG_EVERY_S = 2.0, 15.0
+_LEAVE_S = 5.0  # for a look under way; a store that never answers is not waited for at the end
+_NO_ANSWER = (OSError, CopsError)
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +46,7 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stop.set()
         if self._thread:
-            self._thread.join()
+            self._thread.join(_LEAVE_S)
 
     def line(self, new: int) -> str:
         """`1,200 of 5,000 images, 41.2 images/s, 1 min 32 s left`."""
@@ -58,11 +62,11 @@ class Progress:
                 self._show(bar)
             return
         while not self._stop.wait(_LOG_EVERY_S):
-            with contextlib.suppress(OSError):  # the next look may succeed; the run itself tells what is wrong
+            with contextlib.suppress(*_NO_ANSWER):  # the next look may succeed; the run itself tells what is wrong
                 log.info("%s", self.line(self.count()[0]))
 
     def _show(self, bar: Any) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(*_NO_ANSWER):
             new, with_bad = self.count()
             bar.update(self.done + new - bar.n)
             bar.set_postfix_str(f"{with_bad} parts with bad images" if with_bad else "")

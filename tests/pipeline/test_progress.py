@@ -1,10 +1,12 @@
 """What is said while a run goes on, and when it stops."""
 
 import logging
+import threading
 import time
 
 import pytest
 
+from pipeline.errors import StoreError
 from pipeline.failures import innermost
 from pipeline.progress import Progress, duration
 
@@ -42,11 +44,11 @@ def test_a_job_gets_log_lines(caplog: pytest.LogCaptureFixture, monkeypatch: pyt
     """Where there is no terminal, a line now and then says how far it is; a store that hiccups ends nothing."""
     monkeypatch.setattr("sys.stderr.isatty", lambda: False, raising=False)
     monkeypatch.setattr("pipeline.progress._LOG_EVERY_S", 0.01)
-    answers = iter([OSError("hiccup"), (1, 0), *[(2, 0)] * 10_000])
+    answers = iter([OSError("hiccup"), StoreError("no answer"), (1, 0), *[(2, 0)] * 10_000])
 
     def count() -> tuple[int, int]:
         answer = next(answers)
-        if isinstance(answer, OSError):
+        if isinstance(answer, Exception):
             raise answer
         return answer
 
@@ -56,6 +58,24 @@ def test_a_job_gets_log_lines(caplog: pytest.LogCaptureFixture, monkeypatch: pyt
             time.sleep(0.01)
     assert caplog.messages[0].startswith("1 of 2 images")
     assert caplog.messages[1].startswith("2 of 2 images")
+
+
+def test_a_silent_store_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that waits for an answer is left behind."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False, raising=False)
+    monkeypatch.setattr("pipeline.progress._LOG_EVERY_S", 0.01)
+    monkeypatch.setattr("pipeline.progress._LEAVE_S", 0.05)
+    asked, answer = threading.Event(), threading.Event()
+
+    def count() -> tuple[int, int]:
+        asked.set()
+        answer.wait(60)
+        return 0, 0
+
+    with Progress(total=2, done=0, count=count):
+        assert asked.wait(20)
+    assert not answer.is_set()
+    answer.set()
 
 
 @pytest.mark.parametrize(
