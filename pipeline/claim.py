@@ -87,7 +87,8 @@ class Claim:
             except ClaimError:
                 return
             except Exception as exc:  # noqa: BLE001 -- a store that hiccups is no reason to stop, whatever its client raises
-                log.warning("could not renew the claim on run %s, will try again: %s", self.layout.run_id, exc)
+                if not self._stop.is_set():
+                    log.warning("could not renew the claim on run %s, will try again: %s", self.layout.run_id, exc)
 
     def _write(self, *, released: bool = False) -> None:
         write_atomic(self.layout.root.fs, _path(self.layout, self.number), _content(self.token, released=released))

@@ -16,7 +16,6 @@ from yarl import URL
 
 Trouble = Literal["500", "503", "reset", "stall", "truncate", "silence"]
 STALL_S = 20.0
-_FOR_EVER_S = 3600.0  # longer than anybody waits
 _XML = '<?xml version="1.0"?><Error><Code>{}</Code><Message>{}</Message></Error>'
 _ANSWERS = {
     "500": (500, _XML.format("InternalError", "We encountered an internal error. Please try again.")),
@@ -82,8 +81,10 @@ class Proxy:
         if trouble in _ANSWERS:
             status, text = _ANSWERS[trouble]
             return web.Response(status=status, text=text, content_type="application/xml")
-        if trouble in ("stall", "silence"):
-            await asyncio.sleep(STALL_S if trouble == "stall" else _FOR_EVER_S)
+        if trouble == "stall":
+            await asyncio.sleep(STALL_S)
+        if trouble == "silence":
+            await self._stop.wait()
         if trouble in ("stall", "silence", "reset"):
             return _hang_up(request)
         sent = {name: value for name, value in request.headers.items() if name.lower() != "expect"}
