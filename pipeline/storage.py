@@ -103,6 +103,12 @@ def refuse_credentials(uri: str) -> None:
         )
 
 
+def require_local(flag: str, path: str | None) -> None:
+    """Raises:  InputError: the flag names a place in a store, where a file on this machine is wanted."""
+    if path is not None and "://" in path:
+        raise InputError(f"{flag}: expected a file on this machine, got {redact(path)}")
+
+
 def has_credentials(uri: str) -> bool:
     """Whether a user or password stands in the URI."""
     return bool(_USER_INFO.search(uri))
