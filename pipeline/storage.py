@@ -52,6 +52,15 @@ class Root:
     def join(self, *names: str) -> str:
         return "/".join([self.path.rstrip("/"), *names])
 
+    def inside(self, name: str) -> str:
+        """The path of a file that a record names.
+
+        Raises:  InputError: it lies outside of this place.
+        """
+        if name.startswith("/") or ".." in name.split("/"):
+            raise InputError(f"{self.uri()}: a record names {name!r}, which is outside of it")
+        return self.join(name)
+
     def uri(self, path: str | None = None) -> str:
         """How tables and messages name a file, or this place itself."""
         return redact(public_uri(self.fs, self.path)) if path is None else public_uri(self.fs, path)
