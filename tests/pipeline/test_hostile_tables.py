@@ -1,6 +1,7 @@
 """Tables and records from anybody: reading them runs nothing, and they lead nowhere else."""
 
 import json
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ def test_a_record_names_only_files_of_its_own(tmp_path: Path, name: str) -> None
     record = {"format": RUN_FORMAT, "run_id": "r", "committed_at": "2026", "files": files}
     layout = RunLayout.at(str(output), "r")
     layout.write_json(layout.commit_path, record)
-    with pytest.raises(InputError, match="elsewhere.*outside"):
+    with pytest.raises(InputError, match=r"elsewhere\.parquet.*outside"):
         open_run(str(output), "r")
 
 
@@ -116,3 +117,11 @@ def test_a_plan_names_only_files_of_its_own(tmp_path: Path) -> None:
     config = ScoreConfig(inputs=(str(tmp_path),), run_id="r")
     with pytest.raises(InputError, match=r"plan\.parquet.*outside"):
         find_or_make_plan(config, layout, card=None, identity={})  # type: ignore[arg-type]
+
+
+def test_a_name_that_is_no_utf8_is_kept_in_json(tmp_path: Path) -> None:
+    """In a plan or record, as an ignored file's ending or an input: it neither stops the run nor is changed."""
+    layout = RunLayout.at(str(tmp_path), "r")
+    value = {"ignored": {os.fsdecode(b".\xff\x1b"): 1}, "input": os.fsdecode(b"/d\xe9"), "text": "é\\udcff"}
+    layout.write_json(layout.commit_path, value)
+    assert layout.read_json(layout.commit_path) == value
