@@ -78,6 +78,16 @@ def leaks_below(folder: Path) -> list[str]:
     return [leak for path in files for leak in leaks_in(str(path), content_of(path.name, path.read_bytes()))]
 
 
+def test_the_search_finds(tmp_path: Path) -> None:
+    """A secret in a log, in a compressed cell, in a file's own notes."""
+    (tmp_path / "a.log").write_text(f"x {CANARY}")
+    cells = pa.table({"a": [CANARY] * 1000})
+    notes = pa.table({"a": [1]}, pa.schema([("a", pa.int64())], metadata={"note": CANARY}))
+    for name, table in (("cells", cells), ("notes", notes)):
+        pq.write_table(table, tmp_path / f"{name}.parquet", compression="zstd")
+    assert len(leaks_below(tmp_path)) == 3
+
+
 def leaks_of(done: subprocess.CompletedProcess[str], ray_folder: Path) -> list[str]:
     """In what a job printed, and in what Ray wrote down of it."""
     printed = leaks_in("stdout", done.stdout.encode()) + leaks_in("stderr", done.stderr.encode())
