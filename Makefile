@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 RUN_ID ?= $(shell date -u +run-%Y-%m-%dT%H-%M-%SZ)
 ARGS   ?=
 
-.PHONY: help setup score evaluate test test-all check bench chaos embedded-model submit
+.PHONY: help setup score evaluate test test-all check audit bench chaos embedded-model submit
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -41,6 +41,11 @@ check: setup  ## format, lint, types, layers: what CI runs before the tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit:  ## known vulnerabilities of what constraints.txt pins; needs a network, and fails without one
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(VENV)-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 bench: setup  ## measure: model, precision, pipeline, scale, training; some two hours; pages in benchmarks/results/
 	$(BIN)/python benchmarks/model.py

@@ -130,7 +130,7 @@ def assemble(
     )
     clip = dict(clip_state_dict or {})
     if clip_state_dict is None and (pretrained is not None or clip_weights is not None):
-        clip = find_clip(config, clip_weights, accepted={clip_sha256} if clip_sha256 else None)
+        clip = find_clip(config, clip_weights, accepted=clip_sha256)
     given = clip | learned
     tensors = given | _missing_parts(config, clip=clip, learned=learned, seed=seed)
     random_parts = [part for part, there in (("clip", clip), ("prompt_learner", has_learned)) if not there]

@@ -12,6 +12,8 @@ from torch import nn
 from cops.config import CopsConfig
 from cops.errors import ConfigError
 
+MOST_LAYERS = 256  # the largest CLIP has 56; a damaged or hostile config could ask for models without end
+
 
 def architecture(backbone: str | Mapping[str, Any]) -> dict[str, Any]:
     """The open_clip model config of a backbone: looked up by name, or given.
@@ -31,6 +33,9 @@ def architecture(backbone: str | Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError("the backbone config's vision_cfg and text_cfg must be objects")
     if vision.get("timm_model_name") or not isinstance(vision.get("layers", 12), int) or "hf_model_name" in text:
         raise ConfigError(f"{_name(backbone)} is not a plain CLIP vision transformer with CLIP's text tower")
+    for tower in (vision, text):
+        if not isinstance(layers := tower.get("layers", 12), int) or layers > MOST_LAYERS:
+            raise ConfigError(f"{_name(backbone)}: expected at most {MOST_LAYERS} layers, got {layers}")
     if text.get("hf_tokenizer_name"):
         raise ConfigError(f"{_name(backbone)} has another tokenizer than CLIP's, whose tokens CoPS's prompts hold")
     return found

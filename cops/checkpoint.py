@@ -89,9 +89,7 @@ def read_checkpoint(
     if clip_weights is not None and own_clip:
         raise CheckpointError(f"{label} has its own CLIP weights; do not give clip_weights with it")
     if not own_clip:
-        recorded = provenance.get("clip_sha256")
-        accepted = {sha for sha in (clip_sha256, recorded) if sha}
-        tensors |= find_clip(config, clip_weights, accepted=accepted)
+        tensors |= find_clip(config, clip_weights, accepted=clip_sha256, recorded=provenance.get("clip_sha256"))
     try:
         checked = check_tensors(config, tensors, label=label)
     except ConfigError as exc:
@@ -129,10 +127,12 @@ def save_checkpoint(
 
 
 def find_clip(
-    config: CopsConfig, clip_weights: str | Path | None, *, accepted: set[str] | None = None
+    config: CopsConfig, clip_weights: str | Path | None, *, accepted: str | None = None, recorded: object = None
 ) -> dict[str, Tensor]:
     """CLIP's weights for a config: from a local file whose checksum is known, or by open_clip's download.
 
+    Args:    accepted: a checksum that the user gives.   recorded: one that a checkpoint names, which may be anybody's:
+             it says that the file is the right one, and not that code in it may be loaded.
     Raises:  CheckpointError: they cannot be had, or are not the ones expected.
     """
     # Here too, and not only when the model is built: the wrong file should not be downloaded first.
@@ -143,8 +143,10 @@ def find_clip(
     if not arch.get("quick_gelu") and Path(clip_weights).is_file() and file_sha256(clip_weights) in all_openai_sha256():
         # Whatever it is called here: these weights need QuickGELU.
         check_activation(replace(config, pretrained="openai"), arch)
-    published = published_sha256(config.backbone, config.pretrained)
-    return read_clip_file(clip_weights, sha256={*(accepted or ()), *filter(None, [published])})
+    trusted = {*all_openai_sha256(), *filter(None, [accepted])}
+    fitting = [accepted, recorded, published_sha256(config.backbone, config.pretrained)]
+    known = {sha256 for sha256 in fitting if isinstance(sha256, str) and sha256}
+    return read_clip_file(clip_weights, sha256=known, may_be_script=trusted)
 
 
 def check_tensors(config: CopsConfig, tensors: Mapping[str, Tensor], *, label: str) -> dict[str, Tensor]:

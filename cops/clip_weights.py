@@ -21,15 +21,17 @@ from cops.torch_files import read_torch_file
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
 
 
-def read_clip_file(path: str | Path, *, sha256: Collection[str]) -> dict[str, Tensor]:
+def read_clip_file(
+    path: str | Path, *, sha256: Collection[str], may_be_script: Collection[str] = ()
+) -> dict[str, Tensor]:
     """The tensors of a CLIP file as float32: safetensors, a state dict, or a TorchScript archive as OpenAI publishes.
 
-    Args:    sha256: checksums of the files that are accepted.
+    Args:    sha256: checksums of the files that are accepted.   may_be_script: those that may be TorchScript.
     Raises:  CheckpointError: the file is absent, damaged, or not one of those.
     """
     path = Path(path)
-    check_file(path, sha256)
-    return _weights(path, may_be_script=True)
+    found = check_file(path, sha256)
+    return _weights(path, may_be_script=found in _lower(may_be_script))
 
 
 def published_sha256(backbone: str | Mapping[str, Any], pretrained: str | None) -> str | None:
@@ -65,13 +67,13 @@ def download_clip(backbone: str | Mapping[str, Any], pretrained: str | None) -> 
         ) from exc
     expected = published_sha256(backbone, pretrained)
     if expected and path.name == known["url"].rpartition("/")[2]:
-        return read_clip_file(path, sha256={expected})
+        return read_clip_file(path, sha256={expected}, may_be_script={expected})
     # The hub's copy, whose checksum nobody has published: it comes over TLS and is read by what can run no code.
     return _weights(path, may_be_script=False)
 
 
-def check_file(path: Path, sha256: Collection[str]) -> None:
-    """Refuse a file whose checksum is not among the accepted ones."""
+def check_file(path: Path, sha256: Collection[str]) -> str:
+    """Refuse a file whose checksum is not among the accepted ones, and give it back."""
     if not path.is_file():
         raise CheckpointError(f"no CLIP weights at {path}")
     found = file_sha256(path)
@@ -80,9 +82,14 @@ def check_file(path: Path, sha256: Collection[str]) -> None:
             f"no checksum is known for CLIP weights at {path}, whose SHA-256 is {found}; if you trust the file, give "
             "that as clip_sha256 in Python, or to jobs/import_weights.py, which records it in the checkpoint"
         )
-    if found not in {accepted.lower() for accepted in sha256}:
+    if found not in _lower(sha256):
         expected = " or ".join(sorted(sha256))
         raise CheckpointError(f"{path} is not the expected CLIP file: expected SHA-256 {expected}, got {found}")
+    return found
+
+
+def _lower(sha256: Collection[str]) -> set[str]:
+    return {one.lower() for one in sha256}
 
 
 def file_sha256(path: str | Path) -> str:
@@ -107,7 +114,10 @@ def _read_tensors(path: Path, *, may_be_script: bool) -> dict[str, Tensor]:
         with zipfile.ZipFile(path) as archive:
             scripted = any("/code/" in name for name in archive.namelist())
         if scripted and not may_be_script:
-            raise CheckpointError(f"{path} is TorchScript, which carries code, and no checksum of it is known")
+            raise CheckpointError(
+                f"{path} is TorchScript, which carries code. OpenAI's own files are read, and those whose SHA-256 you "
+                "give yourself: as clip_sha256 in Python, or to jobs/import_weights.py with --include-backbone"
+            )
         loaded = _read_torchscript(path) if scripted else read_torch_file(path)
     except (SafetensorError, RuntimeError, OSError) as exc:
         first_line = next(iter(str(exc).splitlines()), "")

@@ -103,8 +103,7 @@ def _clip(config: CopsConfig, options: ImportOptions) -> dict[str, Tensor]:
     """CLIP's weights to store with the others. Given or stored, they are read, so that a wrong file shows here."""
     if options.clip_weights is None and not options.include_backbone:
         return {}
-    accepted = {options.clip_sha256} if options.clip_sha256 else None
-    clip = find_clip(config, options.clip_weights, accepted=accepted)
+    clip = find_clip(config, options.clip_weights, accepted=options.clip_sha256)
     expected = {name: shape for name, shape in expected_shapes(config).items() if not name.startswith(LEARNED)}
     compare_tensors(expected, clip, label=str(options.clip_weights or options.pretrained))
     return {name: smallest(tensor) for name, tensor in clip.items()} if options.include_backbone else {}

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from cops.errors import CheckpointError, unreadable
 
-# What torch's restricted unpickler raises on bytes that are no pickle at all depends on the bytes.
-DAMAGED = (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError)
+# What torch's restricted unpickler raises on bytes that are no pickle at all depends on the bytes. What is called
+# .safetensors, torch reads as such.
+DAMAGED = (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, SafetensorError)
 
 
 def read_torch_file(path: str | Path) -> Any:

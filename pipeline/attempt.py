@@ -84,7 +84,7 @@ def find_or_make_plan(config: ScoreConfig, layout: RunLayout, card: ModelCard, i
         record = make_plan(config, layout, card) | {"identity": dict(identity)}
         layout.write_json(path, record, once=True)
     check_identity(record["identity"], identity, config.run_id)
-    files = [layout.root.join(name) for name in record["files"]]
+    files = [layout.root.inside(name) for name in record["files"]]
     names = record["metadata"]
     schema = pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(record["schema"])))
     metadata = {name: schema.field(name).type for name in names}

@@ -22,7 +22,7 @@ from typing import Any
 from pipeline.errors import ClaimError
 from pipeline.layout import RunLayout
 from pipeline.storage import create_once, write_atomic
-from pipeline.store_errors import with_patience
+from pipeline.store_errors import describe, with_patience
 
 HEARTBEAT_S = 10.0
 _LEAVE_S = 5.0  # for a heartbeat under way; a store that never answers is not waited for at the end
@@ -59,7 +59,7 @@ class Claim:
             if not self.lost.is_set() and self.layout.root.fs.exists(_path(self.layout, self.number)):
                 self._write(released=True)
         except Exception as exc:  # noqa: BLE001 -- it must not hide what ended the run; the next one watches a little
-            log.warning("could not release the claim on run %s: %s", self.layout.run_id, exc)
+            log.warning("could not release the claim on run %s: %s", self.layout.run_id, describe(exc))
 
     def check(self) -> None:
         """Raises:  ClaimError: another process has taken this run over; this one must write nothing more."""
@@ -88,7 +88,8 @@ class Claim:
                 return
             except Exception as exc:  # noqa: BLE001 -- a store that hiccups is no reason to stop, whatever its client raises
                 if not self._stop.is_set():
-                    log.warning("could not renew the claim on run %s, will try again: %s", self.layout.run_id, exc)
+                    why = describe(exc)
+                    log.warning("could not renew the claim on run %s, will try again: %s", self.layout.run_id, why)
 
     def _write(self, *, released: bool = False) -> None:
         write_atomic(self.layout.root.fs, _path(self.layout, self.number), _content(self.token, released=released))

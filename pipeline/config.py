@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from pipeline.decode import DecodeRules
 from pipeline.errors import InputError
 from pipeline.paths import PathTemplate
-from pipeline.storage import refuse_credentials
+from pipeline.storage import refuse_credentials, require_local
 
 DatasetName = Literal[
     "mvtec-ad",
@@ -95,6 +95,7 @@ class ScoreConfig:
                 raise InputError(f"{name}: expected 1 or more, got {count}")
         for uri in filter(None, (*self.inputs, self.output, self.model, self.thresholds)):
             refuse_credentials(uri)
+        require_local("--clip-weights", self.clip_weights)
         template = self.path_template
         if self.category is not None and template and "category" in template.fields:
             raise InputError("--category and {category} in --path-fields say two things about one column; give one")

@@ -20,6 +20,7 @@ from pipeline.cluster_log import quieten_ray
 from pipeline.config import ScoreConfig
 from pipeline.decode import PEAK_BYTES_PER_PIXEL
 from pipeline.errors import InputError
+from pipeline.local_ray import start_local_ray
 from pipeline.watchdog import Patience
 
 _PACKAGES = Path(__file__).resolve().parents[1]  # holds cops/ and pipeline/
@@ -91,7 +92,9 @@ def connect() -> None:
                 packages = [str(_PACKAGES / name) for name in ("cops", "pipeline")]
                 ray.init(runtime_env={"py_modules": packages}, logging_level=logging.ERROR)
             else:
-                _start_here()
+                start_local_ray(
+                    _PACKAGES, object_store_memory=object_store_bytes(os.cpu_count() or 1, _shared_memory_bytes())
+                )
     quieten_ray()
     context = DataContext.get_current()
     context.enable_progress_bars = False  # ours counts images
@@ -116,22 +119,6 @@ def _own_sigterm() -> Iterator[None]:
         raise KeyboardInterrupt from exc
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)
-
-
-def _start_here() -> None:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Stages take fractions of a CPU, so there are more workers than CPUs. Ray would end each that idles for a second,
-    # and starting one takes two seconds of a processor.
-    os.environ.setdefault("RAY_num_workers_soft_limit", str(4 + 2 * (os.cpu_count() or 1)))
-    # Not as a runtime_env, whose making takes a second and a half before the first worker starts.
-    on_path = [str(_PACKAGES), *filter(None, [os.environ.get("PYTHONPATH")])]
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(on_path))
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        object_store_memory=object_store_bytes(os.cpu_count() or 1, _shared_memory_bytes()),
-        logging_level=logging.ERROR,
-    )
 
 
 def object_store_bytes(cpus: int, shared_memory: int) -> int:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from ray.exceptions import RayError
 
 from pipeline.errors import RunError
-from pipeline.store_errors import describe
+from pipeline.store_errors import describe, without_secrets
 
 _WORLD = (OSError, RayError, pa.ArrowException, duckdb.Error)
 _CLIENTS = frozenset({"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google"})  # roots of their own
@@ -40,4 +40,4 @@ def is_of_the_world(exc: BaseException) -> bool:
 def innermost(error: BaseException) -> str:
     """The first cause, in one line. Ray sends errors home as text: a traceback for each, the cause's own first."""
     first = str(error).partition("The above exception was the direct cause")[0]
-    return first.strip().rpartition("\n")[2].strip() or type(error).__name__
+    return without_secrets(first.strip().rpartition("\n")[2]) or type(error).__name__

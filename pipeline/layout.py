@@ -70,6 +70,7 @@ class RunLayout:
         return loaded
 
     def write_json(self, path: str, value: dict[str, Any], *, once: bool = False) -> None:
-        data = (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        data = text.encode("utf-8", "backslashreplace")  # bytes of a name that are no UTF-8, as JSON's own \udcff
         write = create_once if once else write_atomic
         with_patience(lambda: write(self.root.fs, path, data), self.root.uri(path))

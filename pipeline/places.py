@@ -12,8 +12,12 @@ from pipeline.storage import open_root, redact
 
 
 def check_output(config: ScoreConfig) -> None:
-    """Raises:  InputError: the output is, or lies in, something of this machine that is no folder."""
+    """Raises:  InputError: the output is, or lies in, something of this machine that is no folder; or it reads as a
+    pattern, which a store's client would take for other outputs, too, when a folder of ours is removed.
+    """
     output = open_root(config.output)
+    if not output.is_local and any(char in output.path for char in MAGIC):
+        raise InputError(f"--output: expected one place, got a pattern: {output.uri()}")
     above = [Path(output.path), *Path(output.path).parents] if output.is_local else []
     if found := next((path for path in above if (mode := _mode(path)) and not stat.S_ISDIR(mode)), None):
         raise InputError(f"--output: expected a folder, {found} is none")

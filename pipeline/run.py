@@ -44,7 +44,7 @@ from pipeline.runs import read_record
 from pipeline.schema import RUN_FORMAT
 from pipeline.scorer import Scorer
 from pipeline.storage import remove_tree
-from pipeline.store_errors import with_patience
+from pipeline.store_errors import describe, with_patience
 from pipeline.thresholds import Threshold, Thresholds, read_thresholds
 from pipeline.top import TopImage, read_top
 from pipeline.worklist import Worklist, rows_per_part
@@ -298,7 +298,7 @@ def _highest(job: Job, plan: Plan, parts: list[str], count: int) -> list[TopImag
     except Exception as exc:
         if not (isinstance(exc, CopsError) or is_of_the_world(exc)):
             raise
-        log.warning("the run is committed, but its highest scores could not be shown: %s", exc)
+        log.warning("the run is committed, but its highest scores could not be shown: %s", describe(exc))
         return []
 
 

@@ -73,7 +73,7 @@ def records(output: str) -> Iterator[dict[str, Any]]:
 
 def files_of(record: dict[str, Any], layout: RunLayout, table: Table) -> list[str]:
     """Full paths of a committed run's data files."""
-    return [layout.root.join(file["path"]) for file in record["files"] if file["table"] == table]
+    return [layout.root.inside(file["path"]) for file in record["files"] if file["table"] == table]
 
 
 def _dataset(layout: RunLayout, record: dict[str, Any], table: Table, schema: pa.Schema) -> ds.Dataset:

@@ -62,6 +62,15 @@ class Root:
     def join(self, *names: str) -> str:
         return "/".join([self.path.rstrip("/"), *names])
 
+    def inside(self, name: str) -> str:
+        """The path of a file that a record names.
+
+        Raises:  InputError: it lies outside of this place.
+        """
+        if name.startswith("/") or ".." in name.split("/"):
+            raise InputError(f"{self.uri()}: a record names {name!r}, which is outside of it")
+        return self.join(name)
+
     def uri(self, path: str | None = None) -> str:
         """How tables and messages name a file, or this place itself."""
         return redact(public_uri(self.fs, self.path)) if path is None else public_uri(self.fs, path)
@@ -125,6 +134,12 @@ def refuse_credentials(uri: str) -> None:
             f"{redact(uri)} carries credentials. Give them by the store's own environment variables "
             "or fsspec's configuration, never in a URI: URIs are written into tables."
         )
+
+
+def require_local(flag: str, path: str | None) -> None:
+    """Raises:  InputError: the flag names a place in a store, where a file on this machine is wanted."""
+    if path is not None and "://" in path:
+        raise InputError(f"{flag}: expected a file on this machine, got {redact(path)}")
 
 
 def has_credentials(uri: str) -> bool:

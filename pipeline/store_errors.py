@@ -56,11 +56,14 @@ class FormatError(ValueError):
 
 def describe(exc: BaseException) -> str:
     """An exception in at most 300 characters, with its code and without the secrets that clients put into texts."""
-    text = " ".join(without_user_info(str(exc)).split())
-    if "://" in text or re.search(r"\?\S*=", text):
-        text = re.sub(r"(?s)\?.*", "?…", text)  # a query ends wherever its writer liked
     code = code_of(exc)
-    return f"{type(exc).__name__}{f' ({code})' if code else ''}: {text}"[:300]
+    return f"{type(exc).__name__}{f' ({code})' if code else ''}: {without_secrets(str(exc))}"[:300]
+
+
+def without_secrets(text: str) -> str:
+    """A client's text in one line, cut where an address' query begins: it ends wherever its writer liked."""
+    line = " ".join(without_user_info(text).split())
+    return re.sub(r"\?.*", "?…", line) if "://" in line or re.search(r"\?\S*=", line) else line
 
 
 def code_of(exc: BaseException) -> str | None:

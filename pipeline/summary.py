@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cops.shown import shown
 from pipeline.config import ScoreConfig
 from pipeline.estimate import estimate
 from pipeline.progress import duration
@@ -63,7 +64,7 @@ def dry_run(config: ScoreConfig) -> str:
     for name, count in (("bad already", plan.bad), ("duplicates", plan.duplicates), ("no path fields", plan.unmatched)):
         lines += [f"  {name:<10} {count:,}"] if count else []
     if plan.ignored:
-        lines += ["  ignored    " + ", ".join(f"{count:,} {ending}" for ending, count in plan.ignored.items())]
+        lines += ["  ignored    " + ", ".join(f"{count:,} {shown(ending)}" for ending, count in plan.ignored.items())]
     where = f"{found.execution.max_actors} × {found.execution.device}, batches of {found.execution.batch_size}"
     lines += [
         f"  model      {card.name}, {card.model_id}, {card.image_size} px, {card.precision}",
@@ -100,7 +101,7 @@ def _counts(record: dict[str, Any]) -> list[str]:
     lines += [f"  unmatched   {counts['unmatched']:>12,}  (no --path-fields found)"] if counts["unmatched"] else []
     ignored = record["ignored_files"]
     if ignored:
-        kinds = ", ".join(f"{count:,} {ending}" for ending, count in sorted(ignored.items()))
+        kinds = ", ".join(f"{count:,} {shown(ending)}" for ending, count in sorted(ignored.items()))
         lines += [f"  ignored     {sum(ignored.values()):>12,}  files that are no images: {kinds}"]
     return lines
 

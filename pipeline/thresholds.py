@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from pipeline.config import check_threshold
 from pipeline.errors import InputError
 from pipeline.storage import open_root, redact
+from pipeline.store_errors import describe
 
 COLUMNS = ("model_id", "category", "image_threshold", "pixel_threshold")
 
@@ -55,8 +56,8 @@ def read_thresholds(uri: str, model_id: str) -> Thresholds:
             table = pq.read_table(file)
     except FileNotFoundError as exc:
         raise InputError(f"--thresholds: there is no {name}") from exc
-    except (pa.ArrowInvalid, OSError) as exc:
-        raise InputError(f"--thresholds: {name} cannot be read as a Parquet file: {exc}") from exc
+    except (pa.ArrowException, OSError) as exc:
+        raise InputError(f"--thresholds: {name} cannot be read as a Parquet file: {describe(exc)}") from exc
     missing = [column for column in COLUMNS if column not in table.column_names]
     if missing:
         raise InputError(f"--thresholds: {name}: expected the columns {', '.join(COLUMNS)}; missing: {missing}")

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from cops.shown import shown
 from pipeline.evaluation.measures import CategoryMeasures
 from pipeline.metrics import AUPRO, PRO_LIMIT, Curve
-from pipeline.top import printable
 
 _MOST_NAMED = 20  # categories that can be told apart by colour
 _PANEL_INCHES, _LEGEND_INCHES, _DPI = 3.6, 2.4, 120
@@ -67,5 +67,5 @@ def _draw(panel: Axes, name: str, categories: Sequence[CategoryMeasures], *, nam
 
 def _literal(text: str) -> str:
     """A name as it is: matplotlib sets dollars as formulas and hides labels that begin with an underscore."""
-    shown = printable(text).replace("$", r"\$")
-    return f" {shown}" if shown.startswith("_") else shown
+    label = shown(text).replace("$", r"\$")
+    return f" {label}" if label.startswith("_") else label

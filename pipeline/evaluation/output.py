@@ -15,6 +15,7 @@ from pipeline.evaluation.report import (
     flaw_section,
     headline,
     main_sections,
+    markdown_text,
     more_sections,
     warnings_of,
 )
@@ -41,8 +42,8 @@ def _write(evaluation: Evaluation) -> Report:
     told = [*headline(evaluation), *(f"WARNING: {text}" for text in warnings_of(evaluation))]
     sections = main_sections(evaluation)
     markdown = [
-        f"# {told[0]}",
-        "\n".join(f"{line}  " for line in told[1:]),
+        f"# {markdown_text(told[0])}",
+        "\n".join(f"{markdown_text(line)}  " for line in told[1:]),
         *map(as_markdown, [*sections, *([flawed] if flawed else []), *more_sections(evaluation)]),
         *(f"![{name}]({name})" for name in pictures),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,13 +10,13 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from cops.backbone import architecture
+from cops.shown import shown
 from pipeline.datasets import DATASETS
 from pipeline.evaluation.evaluate import Evaluation, MethodResult
 from pipeline.evaluation.measures import mean_of
 from pipeline.evaluation.tables import PaperFigures, paper_figures
 from pipeline.metrics import METRICS
 from pipeline.paper import METHODS, printed_table
-from pipeline.top import printable
 
 _PAPER_BACKBONE, _PAPER_SIDE = "ViT-L-14-336-quickgelu", 518
 _NONE = "–"
@@ -35,10 +36,10 @@ class Section:
 def headline(evaluation: Evaluation) -> list[str]:
     """What was evaluated, and what a reader has to know before any figure."""
     dataset, config = evaluation.dataset, evaluation.config
-    name = DATASETS[config.dataset].title if config.dataset in DATASETS else printable(dataset.name)
+    name = DATASETS[config.dataset].title if config.dataset in DATASETS else shown(dataset.name)
     categories = f"{len(dataset.categories):,} categor{'y' if len(dataset.categories) == 1 else 'ies'}"
     images = f"{dataset.count(0):,} normal and {dataset.count(1):,} anomalous images"
-    lines = [f"{name}: {categories}, {images} in {printable(dataset.root)}"]
+    lines = [f"{name}: {categories}, {images} in {shown(dataset.root)}"]
     for result in evaluation.results:
         counts, card = result.run.record["counts"], result.run.card
         told = f"{counts['scored']:,} of {counts['planned']:,} images scored" if counts["quarantined"] else (
@@ -54,7 +55,7 @@ def headline(evaluation: Evaluation) -> list[str]:
 def warnings_of(evaluation: Evaluation) -> list[str]:
     """What makes the figures something else than those of the whole dataset with the paper's model."""
     told = list(dict.fromkeys(text for one in evaluation.results for text in one.run.record["warnings"]))
-    told += evaluation.dataset.remarks
+    told += [shown(remark) for remark in evaluation.dataset.remarks]
     if evaluation.config.limit:
         told.append(f"only {evaluation.config.limit:,} images were asked for (--limit)")
     if evaluation.config.dataset in DATASETS:
@@ -64,7 +65,8 @@ def warnings_of(evaluation: Evaluation) -> list[str]:
 
 def _unlike_the_paper(evaluation: Evaluation) -> Iterator[str]:
     name = evaluation.config.dataset
-    trained_on = evaluation.results[0].run.card.provenance.get("auxiliary_dataset", {}).get("name")
+    auxiliary = evaluation.results[0].run.card.provenance.get("auxiliary_dataset")
+    trained_on = shown(str(auxiliary["name"])) if isinstance(auxiliary, dict) and auxiliary.get("name") else None
     papers = "mvtec-ad" if name == "visa" else "visa"
     is_theirs = architecture(evaluation.backbone) == architecture(_PAPER_BACKBONE)
     if trained_on == name:
@@ -107,24 +109,24 @@ def flaw_section(flaws: pa.Table, *, root: str, where: str) -> Section | None:
         return None
     rows = flaws.to_pylist()
     counts = Counter(row["problem"] for row in rows)
-    shown = []
+    told = []
     for problem, count in counts.most_common():
         uris = (row["image_uri"] for row in rows if row["problem"] == problem)
-        named = [printable(uri.removeprefix(root.rstrip("/") + "/")) for uri in uris]
+        named = [shown(uri.removeprefix(root.rstrip("/") + "/")) for uri in uris]
         more = f" and {count - _NAMED:,} more" if count > _NAMED else ""
         left_out_of = "all metrics" if problem == "not_scored" else "pixel metrics"
-        shown.append([problem, f"{count:,}", left_out_of, ", ".join(named[:_NAMED]) + more])
+        told.append([problem, f"{count:,}", left_out_of, ", ".join(named[:_NAMED]) + more])
     return Section(
         title="Flawed images",
         header=["problem", "images", "left out of", "such as"],
-        rows=shown,
+        rows=told,
         notes=[f"All of them, and what is wrong with each: {where}"],
     )
 
 
 def _by_category(result: MethodResult) -> Section:
     rows = [
-        [printable(one.category), *(_percent(one.metrics[name].value) for name in METRICS), *_images(one.images)]
+        [shown(one.category), *(_percent(one.metrics[name].value) for name in METRICS), *_images(one.images)]
         for one in result.categories
     ]
     means = [mean_of(result.categories, name) for name in METRICS]
@@ -144,7 +146,7 @@ def _undefined(result: MethodResult) -> Iterator[str]:
     for one in result.categories:
         for reason in dict.fromkeys(metric.reason for metric in one.metrics.values() if metric.reason):
             names = ", ".join(name for name, metric in one.metrics.items() if metric.reason == reason)
-            empty.setdefault((reason, names), []).append(printable(one.category))
+            empty.setdefault((reason, names), []).append(shown(one.category))
     for (reason, names), categories in empty.items():
         yield f"{_NONE} {names}: {reason} ({', '.join(categories)})"
     count = len(result.categories)
@@ -190,7 +192,7 @@ def _beside_paper(evaluation: Evaluation, paper: PaperFigures, metric: str) -> S
         of_cops = paper.get((category, "CoPS", metric))
         rows.append(
             [
-                "mean" if category is None else printable(category),
+                "mean" if category is None else shown(category),
                 *(_percent(values[category]) for values in own),
                 _difference(own[0][category], None if of_cops is None else of_cops.percent / 100),
                 *(_NONE if one is None else f"{one.percent:.1f}" for one in printed),
@@ -244,9 +246,10 @@ def as_text(section: Section) -> str:
 def as_markdown(section: Section) -> str:
     """A section as a GitHub table."""
     ruler = ["---:" if _is_number(section, at) else "---" for at in range(len(section.header))]
-    lines = [f"## {section.title}", ""]
-    lines += [f"| {' | '.join(map(_escaped, row))} |" for row in (section.header, ruler, *section.rows)]
-    lines += ["", *(f"{note}  " for note in section.notes)] if section.notes else []
+    lines = [f"## {markdown_text(section.title)}", ""]
+    header, *rows = ([markdown_text(cell) for cell in row] for row in (section.header, *section.rows))
+    lines += [f"| {' | '.join(row)} |" for row in (header, ruler, *rows)]
+    lines += ["", *(f"{markdown_text(note)}  " for note in section.notes)] if section.notes else []
     return "\n".join(lines)
 
 
@@ -255,5 +258,6 @@ def _is_number(section: Section, at: int) -> bool:
                for row in section.rows)  # fmt: skip
 
 
-def _escaped(cell: str) -> str:
-    return cell.replace("|", "\\|")
+def markdown_text(text: str) -> str:
+    """Text that Markdown shows as it stands: a name brings no tag, link, picture or cell of its own into the page."""
+    return re.sub(r"([\\`*\[\]<>&|])", r"\\\1", text)

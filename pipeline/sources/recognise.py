@@ -22,6 +22,7 @@ from pipeline.storage import Root, open_root, redact
 from pipeline.store_errors import describe, with_patience
 
 MANIFEST_ENDINGS = (".parquet", ".csv", ".jsonl")
+_ENDINGS = 50  # that are counted each by itself; some archives number their files by them
 _PEEK = 1000  # files of a known kind looked at before a folder's kind is decided; the listing then goes on
 
 Files = Iterable[tuple[str, int | None]]
@@ -57,7 +58,8 @@ class Source:
             elif not self.forced and {kind, self.format} == {"images", "webdataset"}:
                 raise _mixed(self.root.uri())
             else:
-                self.ignored[PurePosixPath(path).suffix.lower() or "(no ending)"] += 1
+                ending = PurePosixPath(path).suffix.lower() or "(no ending)"
+                self.ignored[ending if ending in self.ignored or len(self.ignored) < _ENDINGS else "(others)"] += 1
 
 
 def file_format(path: str) -> Format | None:

@@ -13,7 +13,7 @@ from cops.training.recipe import RECIPES, Recipe
 from pipeline.config import DatasetName, Device
 from pipeline.decode import DecodeRules
 from pipeline.errors import InputError
-from pipeline.storage import open_root, refuse_credentials
+from pipeline.storage import open_root, refuse_credentials, require_local
 
 Metric = Literal["image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro", "loss"]
 LOSS: Metric = "loss"  # the one metric that needs no validation set; lower is better
@@ -57,6 +57,7 @@ class Start:
         if not self.model.strip():
             raise InputError("--model: expected a path or URI, got an empty one; is a variable not set?")
         refuse_credentials(self.model)
+        require_local("--clip-weights", self.clip_weights)
 
 
 @dataclass(frozen=True, kw_only=True)

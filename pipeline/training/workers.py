@@ -17,6 +17,7 @@ from cops.training.fit import TorchTeam
 from pipeline.config import Device
 from pipeline.errors import InputError, RunError
 from pipeline.execution import connect
+from pipeline.store_errors import describe
 from pipeline.training.progress import following
 from pipeline.training.run import WAY_ON, Job, Outcome, work
 from pipeline.training.start import read_base
@@ -51,7 +52,7 @@ def train_with_ray(job: Job) -> Outcome:
     except WorkerGroupError as exc:
         raise _first_cause(exc) from exc
     except TrainingFailedError as exc:
-        raise RunError(f"Ray Train stopped: {exc}. {WAY_ON}") from exc
+        raise RunError(f"Ray Train stopped: {describe(exc)}. {WAY_ON}") from exc
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return outcome
@@ -94,4 +95,4 @@ def _first_cause(error: WorkerGroupError) -> CopsError:
         if isinstance(failure, CopsError):
             return failure
     rank, failure = next(iter(error.worker_failures.items()))
-    return RunError(f"worker {rank} was lost: {type(failure).__name__}: {failure}. {WAY_ON}")
+    return RunError(f"worker {rank} was lost: {describe(failure)}. {WAY_ON}")

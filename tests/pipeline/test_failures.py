@@ -25,6 +25,14 @@ def test_no_signature_in_the_message() -> None:
     assert "SECRET" not in str(told.value)
 
 
+def test_no_signature_of_what_ray_sent_home() -> None:
+    """Ray sends errors as text: a traceback, whose last line is the client's."""
+    home = RayError("ray::read()\nTraceback\nInvalidURL: https://u:SECRET@h/a.jpg?sig=SECRET\n")
+    with pytest.raises(RunError, match=r"InvalidURL: https://h/a\.jpg") as told, as_run_errors("Again"):
+        raise home
+    assert "SECRET" not in str(told.value)
+
+
 @pytest.mark.parametrize("error", [InputError("no such input"), ZeroDivisionError("ours")])
 def test_other_errors_pass(error: Exception) -> None:
     """Errors for the user have their words already; a mistake of ours keeps its traceback."""

@@ -31,3 +31,11 @@ def test_an_input_that_is_not_there(tmp_path: Path) -> None:
     for source in ("in", "file.txt", "no*.png"):
         check(tmp_path, source=source)
     check_inputs(ScoreConfig(inputs=("s3://bucket/none",), output=str(tmp_path)))
+
+
+@pytest.mark.parametrize("name", ["out*", "o?t/x", "out[12]"])
+def test_an_output_in_a_store_is_no_pattern(name: str, tmp_path: Path) -> None:
+    """A client of a store removes what a pattern matches, another output perhaps; on this machine a name is a name."""
+    with pytest.raises(InputError, match="expected one place"):
+        check_output(ScoreConfig(inputs=("in",), output=f"memory://bucket/{name}"))
+    check_output(ScoreConfig(inputs=("in",), output=str(tmp_path / name)))

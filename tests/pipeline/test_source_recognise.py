@@ -257,3 +257,11 @@ def test_relative_and_absolute_inputs_name_the_same_images(tmp_path: Path, monke
     assert (
         uris("in") == uris("in/") == uris(str(tmp_path / "in")) == uris(f"file://{tmp_path}/in") == uris("./in/*.jpg")
     )
+
+
+def test_many_endings_are_counted_together(tmp_path: Path) -> None:
+    """Archives that number their files by the ending make no record of a million lines."""
+    source = recognise(str(fill(tmp_path, "a.jpg", *(f"x.{number}" for number in range(80)))))
+    assert own(source) == ["a.jpg"]
+    assert len(source.ignored) == 51
+    assert (source.ignored["(others)"], sum(source.ignored.values())) == (30, 80)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.summary import too_many_bad
+from pipeline.summary import _counts, too_many_bad
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,10 @@ from pipeline.summary import too_many_bad
 def test_the_share_that_counts(quarantined: int, planned: int, known: int, told: str | None) -> None:
     """Bad images that earlier runs knew neither hide new ones nor spoil every night."""
     assert too_many_bad({"quarantined": quarantined, "planned": planned, "known_bad": known}, 0.01) == told
+
+
+def test_an_ending_of_an_ignored_file_is_shown_and_not_obeyed() -> None:
+    """It is part of anybody's name."""
+    counts = dict.fromkeys(("planned", "scored", "quarantined", "skipped", "duplicates", "unmatched"), 0)
+    told = _counts({"counts": counts, "ignored_files": {".\x1b[2J": 1, ".\udcff": 2}})
+    assert told[-1].endswith(r"1 .\x1b[2J, 2 .\udcff")

@@ -14,6 +14,7 @@ from pipeline.evaluation.report import (
     flaw_section,
     headline,
     main_sections,
+    markdown_text,
     more_sections,
     warnings_of,
 )
@@ -122,3 +123,22 @@ def test_names_cannot_break_a_table():
     assert as_text(section).splitlines() == [
         "T", "  category   I-AP", "  a|b         9.1", "  c         100.0", "  why",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("<script>x</script>", r"\<script\>x\</script\>"),
+        ("![](http://h/pixel)", r"!\[\](http://h/pixel)"),
+        ("[a](javascript:x)", r"\[a\](javascript:x)"),
+        ("&lt;b&gt;", r"\&lt;b\&gt;"),
+        (r"\<b>", r"\\\<b\>"),  # an escape of the name's own
+        ("bottle_top 5", "bottle_top 5"),
+    ],
+)
+def test_no_name_is_markup(name: str, expected: str):
+    """In cells, titles and notes."""
+    assert markdown_text(name) == expected
+    told = as_markdown(Section(title=name, header=[name, "b"], rows=[[name, name]], notes=[name]))
+    assert told.count(expected) == 5
+    assert name == expected or name not in told

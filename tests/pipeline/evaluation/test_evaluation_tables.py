@@ -1,10 +1,12 @@
 """The long table: what a program reads with pandas or SQL."""
 
+import csv
 import io
 from pathlib import Path
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
 import pytest
 from making import counted, evaluation, flawed, image, method_result, two_categories
 
@@ -85,3 +87,13 @@ def test_flaws_are_listed_once_with_what_is_known(tmp_path: Path):
         ("/d/y.png", "empty_mask", "bottle", 1, "crack"),
     ]
     assert rows[0]["message"] == "decode, truncated: it ends too early"
+
+
+@pytest.mark.parametrize("name", ["=1+2", "+1", "-1", "@SUM(A1)", "\tx", "\r=1", "＝1"])
+def test_no_name_is_a_formula(name: str):
+    """A spreadsheet shows what begins like one as text; numbers, other text and nulls stay as they are."""
+    table = pa.table({"category": [name, "a=b", "", None], "value": [-0.5, 1.0, None, 2.0]})
+    found = csv.reader(io.StringIO(as_csv(table).decode(), newline=""))
+    assert list(found) == [
+        ["category", "value"], ["'" + name, "-0.5"], ["a=b", "1"], ["", ""], ["", "2"],
+    ]  # fmt: skip
