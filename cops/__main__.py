@@ -15,6 +15,7 @@ from cops.errors import ConfigError, CopsError, ImageError, is_wrong_use
 from cops.images import to_rgb
 from cops.model import CoPS, Prediction
 from cops.overlay import heat_overlay, with_colour_bar
+from cops.terminal import printable
 
 ALL_FAILED, WRONG_USE, SOME_FAILED = 1, 2, 3
 
@@ -85,10 +86,10 @@ def _score(model: CoPS, path: Path) -> Prediction | None:
     try:
         prediction = model.predict([read_image(path)])
     except ImageError as exc:
-        print(f"{path}: {exc}", file=sys.stderr)
+        print(printable(f"{path}: {exc}"), file=sys.stderr)
         return None
     parts = (prediction.pred_score, prediction.class_score, prediction.patch_score_max)
-    print(" ".join(f"{np.float32(part[0]):8.4f}" for part in parts) + f"  {path}")
+    print(" ".join(f"{np.float32(part[0]):8.4f}" for part in parts) + f"  {printable(str(path))}")
     return prediction
 
 
@@ -110,10 +111,10 @@ def main() -> int:
     try:
         return run(options)
     except CopsError as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        print(f"error: {printable(str(exc))}", file=sys.stderr)
         return WRONG_USE if is_wrong_use(exc) else ALL_FAILED
     except OSError as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        print(f"error: {printable(str(exc))}", file=sys.stderr)
         return ALL_FAILED
 
 

@@ -9,6 +9,7 @@ import signal
 import sys
 
 from cops.errors import CopsError, is_wrong_use
+from cops.terminal import printable
 from pipeline.errors import InputError
 
 DONE, FAILED, WRONG_USE, TOO_MANY_BAD = 0, 1, 2, 3
@@ -22,5 +23,5 @@ def stop_on_sigterm() -> None:
 
 def fail(error: CopsError) -> int:
     """Say what went wrong on stderr, without a traceback; the exit code that it means."""
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {printable(str(error))}", file=sys.stderr)
     return WRONG_USE if isinstance(error, InputError) or is_wrong_use(error) else FAILED

@@ -20,6 +20,7 @@ import fsspec
 import pyarrow as pa
 
 from cops.errors import CopsError
+from cops.terminal import printable
 from pipeline.errors import StoreError
 from pipeline.schema import Reason
 from pipeline.storage import redact, without_user_info
@@ -58,7 +59,7 @@ def describe(exc: BaseException) -> str:
     if "://" in text or re.search(r"\?\S*=", text):
         text = re.sub(r"(?s)\?.*", "?…", text)  # a query ends wherever its writer liked
     code = code_of(exc)
-    return f"{type(exc).__name__}{f' ({code})' if code else ''}: {text}"[:300]
+    return printable(f"{type(exc).__name__}{f' ({code})' if code else ''}: {text}"[:300])
 
 
 def code_of(exc: BaseException) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cops.terminal import printable
 from pipeline.config import ScoreConfig
 from pipeline.estimate import estimate
 from pipeline.progress import duration
@@ -58,12 +59,14 @@ def dry_run(config: ScoreConfig) -> str:
     found = estimate(config)
     plan, card = found.summary, found.card
     lines = ["Dry run: nothing is written.", ""]
-    lines += [f"  input      {uri}  ({kind})" for uri, kind in plan.formats.items()]
+    lines += [f"  input      {printable(uri)}  ({kind})" for uri, kind in plan.formats.items()]
     lines += [f"  images     {plan.planned:,}" + (f", {plan.num_bytes / 1e6:,.1f} MB" if plan.num_bytes else "")]
     for name, count in (("bad already", plan.bad), ("duplicates", plan.duplicates), ("no path fields", plan.unmatched)):
         lines += [f"  {name:<10} {count:,}"] if count else []
     if plan.ignored:
-        lines += ["  ignored    " + ", ".join(f"{count:,} {ending}" for ending, count in plan.ignored.items())]
+        lines += [
+            "  ignored    " + ", ".join(f"{count:,} {printable(ending)}" for ending, count in plan.ignored.items())
+        ]
     where = f"{found.execution.max_actors} × {found.execution.device}, batches of {found.execution.batch_size}"
     lines += [
         f"  model      {card.name}, {card.model_id}, {card.image_size} px, {card.precision}",
@@ -100,7 +103,7 @@ def _counts(record: dict[str, Any]) -> list[str]:
     lines += [f"  unmatched   {counts['unmatched']:>12,}  (no --path-fields found)"] if counts["unmatched"] else []
     ignored = record["ignored_files"]
     if ignored:
-        kinds = ", ".join(f"{count:,} {ending}" for ending, count in sorted(ignored.items()))
+        kinds = ", ".join(f"{count:,} {printable(ending)}" for ending, count in sorted(ignored.items()))
         lines += [f"  ignored     {sum(ignored.values()):>12,}  files that are no images: {kinds}"]
     return lines
 

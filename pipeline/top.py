@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cops.maps import anomaly_map
 from cops.overlay import heat_overlay, with_colour_bar
+from cops.terminal import printable
 from pipeline import ledger
 from pipeline.decode import DecodeRules, ImageRejected, decode_image
 from pipeline.masks import patch_grid
@@ -90,11 +91,6 @@ def contact_sheet(top: Sequence[TopImage], card: ModelCard, *, title: str) -> by
     encoded = io.BytesIO()
     sheet.save(encoded, "PNG")
     return encoded.getvalue()
-
-
-def printable(text: str) -> str:
-    """Names are anybody's: line breaks and terminal codes are shown, not obeyed."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _cell(item: TopImage, rank: int, card: ModelCard, *, vmax: float, level: float) -> Image.Image:

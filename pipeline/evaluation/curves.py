@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from cops.terminal import printable
 from pipeline.evaluation.measures import CategoryMeasures
 from pipeline.metrics import AUPRO, PRO_LIMIT, Curve
-from pipeline.top import printable
 
 _MOST_NAMED = 20  # categories that can be told apart by colour
 _PANEL_INCHES, _LEGEND_INCHES, _DPI = 3.6, 2.4, 120

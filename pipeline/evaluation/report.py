@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from cops.backbone import architecture
+from cops.terminal import printable
 from pipeline.datasets import DATASETS
 from pipeline.evaluation.evaluate import Evaluation, MethodResult
 from pipeline.evaluation.measures import mean_of
 from pipeline.evaluation.tables import PaperFigures, paper_figures
 from pipeline.metrics import METRICS
 from pipeline.paper import METHODS, printed_table
-from pipeline.top import printable
 
 _PAPER_BACKBONE, _PAPER_SIDE = "ViT-L-14-336-quickgelu", 518
 _NONE = "–"

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from jobs import evaluate, make_embedded, train
-from jobs.exits import WRONG_USE
+from jobs.exits import WRONG_USE, fail
+from jobs.logs import log_to_stderr
 from pipeline.errors import InputError
 from pipeline.evaluation import output
 from pipeline.training import run
@@ -42,3 +43,17 @@ def test_what_tells_of_credentials_is_silent(
     monkeypatch.setattr(logger, "level", logging.NOTSET)
     assert start(monkeypatch) == WRONG_USE
     assert logger.level == logging.WARNING
+
+
+def test_a_message_is_one_line_and_obeyed_by_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name or an error of anybody's stands in log lines and error lines: neither forges a line nor moves a cursor."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.setattr(logging.getLogger(), "level", logging.WARNING)
+    log_to_stderr()
+    logging.getLogger("pipeline").warning("%s is damaged", "a\x1b[2J\nforged.jpg")
+    assert fail(InputError("no \x1b[31m such\nplace")) == WRONG_USE
+    logged, failed = capsys.readouterr().err.splitlines()
+    assert logged.endswith(" a\\x1b[2J\\nforged.jpg is damaged")
+    assert failed == "error: no \\x1b[31m such\\nplace"
