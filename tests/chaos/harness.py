@@ -36,7 +36,7 @@ from real_parts import clean_environment
 from cops.assembly import assemble
 from cops.checkpoint import save_checkpoint
 from pipeline.layout import RunLayout
-from pipeline.write import rows_in_parts
+from pipeline.parts import rows_in_parts
 
 ATTEMPT_S = 240.0
 """An attempt that has not ended by then hangs: past Ray's and the store's own patience."""
