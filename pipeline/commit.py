@@ -48,14 +48,13 @@ class DataFile:
 def data_files(layout: RunLayout, parts: Parts) -> list[DataFile]:
     """The part files with their row counts, from their footers."""
     files = []
-    prefix = layout.root.path.rstrip("/") + "/"
     for table, paths in parts.items():
         for path in paths:
             with layout.root.fs.open(path, "rb") as opened:
                 metadata = pq.read_metadata(opened)
                 size = opened.seek(0, 2)
             totals = json.loads((metadata.metadata or {}).get(TOTALS_KEY, b"{}"))
-            files.append(DataFile(table, path.removeprefix(prefix), metadata.num_rows, size, totals))
+            files.append(DataFile(table, layout.below_root(path), metadata.num_rows, size, totals))
     return files
 
 

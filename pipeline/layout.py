@@ -3,6 +3,7 @@
 scores/run_id=R/part-*.parquet       the tables; while a run goes on they are its ledger, too
 quarantine/run_id=R/part-*.parquet
 runs/R.json                          the commit: without it R does not exist for readers
+runs/R.png                           its contact sheet
 runs/R/                              only while R goes on: claims, plan, what an attempt has still to do
 """
 
@@ -65,6 +66,10 @@ class RunLayout:
         return self.root.join("runs", f"{self.run_id}.json")
 
     @property
+    def contact_sheet_path(self) -> str:
+        return self.root.join("runs", f"{self.run_id}.png")
+
+    @property
     def work_dir(self) -> str:
         return self.root.join("runs", self.run_id)
 
@@ -76,6 +81,10 @@ class RunLayout:
 
     def part_path(self, table: Table, name: str) -> str:
         return f"{self.table_dir(table)}/{name}"
+
+    def below_root(self, path: str) -> str:
+        """How the record names a file."""
+        return path.removeprefix(self.root.path.rstrip("/") + "/")
 
     def parts(self, table: Table) -> list[str]:
         """The table's part files, one LIST for all of them."""
