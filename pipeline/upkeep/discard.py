@@ -1,7 +1,7 @@
 """Removing a run, so that its id can be used again; or what lies in its folders and is none of it.
 
-The order is what keeps readers safe: without its record a run does not exist, so that goes first. A discard that was cut
-short leaves a run without record and plan, which nothing resumes, and which can be discarded again.
+The order is what keeps readers safe: without its record a run does not exist, so that goes first. A discard that was
+cut short leaves a run without record and plan, which nothing resumes, and which can be discarded again.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from pipeline.upkeep.verify import strays
 class Removal:
     """What a discard would remove, found without changing anything.
 
-    Args:    entries: files in the tables' folders, only the strays where these alone are wanted.   has_work: whether
-             there is a work folder.   dependents: ids of incremental runs that left out what this one may hold.
+    Args:    entries: files in the tables' folders, only the strays where these alone are wanted.
+             has_work, has_sheet: whether there is a work folder, and a contact sheet.
+             dependents: ids of incremental runs that left out what this one may hold.
     """
 
     layout: RunLayout
@@ -32,6 +33,7 @@ class Removal:
     only_strays: bool
     entries: tuple[Entry, ...]
     has_work: bool
+    has_sheet: bool = False
     dependents: tuple[str, ...] = ()
 
     @property
@@ -46,14 +48,21 @@ def find_removal(output: str, run_id: str, *, only_strays: bool = False) -> Remo
     state = state_of(output, run_id)
     layout = RunLayout.at(output, run_id)
     _refuse_links(layout)
-    has_work = any(entry.path == layout.work_dir for entry in layout.entries(layout.root.join("runs")))
+    beside = {entry.path for entry in layout.entries(layout.root.join("runs"))}
+    has_work = layout.work_dir in beside
     if only_strays:
         found = tuple(strays(layout, record_of(layout)))
         return Removal(layout=layout, state=state, only_strays=True, entries=found, has_work=has_work)
     found = tuple(entry for table in TABLES for entry in layout.entries(layout.table_dir(table)))
     dependents = tuple(other.run_id for other in overview(output) if _may_need(other, state))
     return Removal(
-        layout=layout, state=state, only_strays=False, entries=found, has_work=has_work, dependents=dependents
+        layout=layout,
+        state=state,
+        only_strays=False,
+        entries=found,
+        has_work=has_work,
+        has_sheet=layout.contact_sheet_path in beside,
+        dependents=dependents,
     )
 
 

@@ -112,14 +112,17 @@ def _state(root: Root, run_id: str) -> RunState:
 def _committed(layout: RunLayout, record: Mapping[str, Any]) -> RunState:
     """Raises:  InputError: the record lacks something."""
     try:
-        counts = record["counts"]
+        counts = {name: int(record["counts"][name]) for name in ("planned", "scored", "quarantined", "skipped")}
         return RunState(
             run_id=layout.run_id,
             status="committed",
             at=datetime.datetime.fromisoformat(record["committed_at"]).astimezone(datetime.UTC),
             model=str(record["model"]["name"]),
             model_id=str(record["model_id"]),
-            **{name: int(counts[name]) for name in ("planned", "scored", "quarantined", "skipped")},
+            planned=counts["planned"],
+            scored=counts["scored"],
+            quarantined=counts["quarantined"],
+            skipped=counts["skipped"],
             images_per_s=float(record["images_per_s"]),
             num_bytes=sum(int(file["num_bytes"]) for file in record["files"]),
         )

@@ -29,12 +29,13 @@ BadRows = npt.NDArray[np.bool_]
 class PartReport:
     """What a part holds, and what is wrong with it, in words.
 
-    Args:    num_bytes: of the images in it, encoded.   metadata: the run's own columns, with their types.
+    Args:    num_bytes: of the images in it, encoded.   own_columns: the run's own, with
+             their types; None where the file is no table of ours.
     """
 
     rows: int = 0
     num_bytes: int = 0
-    metadata: pa.Schema | None = None
+    own_columns: str | None = None
     problems: list[str] = field(default_factory=list)
 
 
@@ -50,7 +51,8 @@ def check_part(root: Root, path: str, table: Table, *, model_id: str, num_bytes:
         report.problems += _schema_problems(part.schema_arrow, table)
         is_ours = not report.problems
         if is_ours:
-            report.metadata = pa.schema(list(part.schema_arrow)[len(_EXPECTED[table]) :])
+            own = list(part.schema_arrow)[len(_EXPECTED[table]) :]
+            report.own_columns = ", ".join(f"{one.name} {one.type}" for one in own) or "(none)"
         found: Counter[str] = Counter()
         examples: dict[str, str] = {}
         for batch in part.iter_batches(batch_size=_ROWS, use_threads=False):

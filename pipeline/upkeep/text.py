@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import datetime
 import json
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cops.terminal import printable
 from pipeline.claim import Holder
+from pipeline.errors import InputError
 from pipeline.progress import duration
 from pipeline.upkeep.details import RunDetails, changed_settings
 from pipeline.upkeep.discard import Removal
 from pipeline.upkeep.overview import RunState
 from pipeline.upkeep.verify import Verification
 
-_GAP = "  "
+_GAP, _INDENT = "  ", "    "
+_UNITS = ((1e9, "GB"), (1e6, "MB"))
+_WRAPPED = 76  # characters of a line of words
 _SHOWN = 50  # findings, and files
 # Heading, whether it is a number, and the order in which columns go where a terminal is narrow: the highest first.
 _COLUMNS = (
@@ -66,7 +70,18 @@ def note_on(state: RunState) -> str | None:
 
 
 def details_text(details: RunDetails) -> str:
-    """A run in full."""
+    """A run in full.
+
+    Raises:  InputError: its record lacks something.
+    """
+    try:
+        return _details(details)
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        where = details.layout.root.uri(details.layout.commit_path)
+        raise InputError(f"{where}: the record lacks, or has odd: {type(exc).__name__}: {exc}") from exc
+
+
+def _details(details: RunDetails) -> str:
     state, record = details.state, details.record
     lines = [f"Run {state.run_id}: {state.status}", ""]
     if not record:
@@ -77,7 +92,8 @@ def details_text(details: RunDetails) -> str:
     lines += _section("quarantine", [f"{count:>12,}  {stage}: {reason}" for stage, reason, count in details.reasons])
     seconds = {name: value for name, value in record["seconds"].items() if name != "wall"}
     lines += _section("seconds of work", [f"{value:>12,.1f}  {stage}" for stage, value in seconds.items()])
-    lines += _section("versions", [f"{name} {version}" for name, version in record["versions"].items()], joined=True)
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    lines += _section("versions", textwrap.wrap(versions, _WRAPPED, initial_indent=_INDENT, subsequent_indent=_INDENT))
     files = [f"{one['rows']:>12,} rows  {_size(one['num_bytes']):>9}  {one['path']}" for one in record["files"]]
     return "\n".join([*lines, *_section("files", files)])
 
@@ -106,6 +122,7 @@ def removal_text(removal: Removal) -> str:
     lines = [f"Run {layout.run_id} ({state.status}{at}) would be removed for good:"]
     lines += [f"  {uri(layout.commit_path)}"] if state.status in ("committed", "unreadable") else []
     lines += [f"  {len(removal.entries):,} files of its tables ({size})"] if removal.entries else []
+    lines += [f"  {uri(layout.contact_sheet_path)}"] if removal.has_sheet else []
     lines += [f"  {uri(layout.work_dir)}/: its plan and claims"] if removal.has_work else []
     if removal.dependents:
         those = ", ".join(removal.dependents)
@@ -171,14 +188,11 @@ def _facts(facts: Mapping[str, str | None]) -> list[str]:
 
 def _indented(settings: Mapping[str, Any]) -> list[str]:
     told = {name: value if isinstance(value, str) else json.dumps(value) for name, value in settings.items()}
-    return [f"    {name:<16} {printable(text)}" for name, text in told.items()]
+    return [f"{_INDENT}{name:<16} {printable(text)}" for name, text in told.items()]
 
 
-def _section(title: str, lines: Sequence[str], *, joined: bool = False) -> list[str]:
-    if not lines:
-        return []
-    shown = [f"    {', '.join(lines)}"] if joined else list(lines)
-    return ["", f"  {title}", *(printable(line) for line in _some(shown))]
+def _section(title: str, lines: Sequence[str]) -> list[str]:
+    return ["", f"  {title}", *(printable(line) for line in _some(lines))] if lines else []
 
 
 def _some(lines: Sequence[str]) -> Iterable[str]:
@@ -202,4 +216,5 @@ def _when(at: datetime.datetime | None) -> str:
 
 
 def _size(num_bytes: int) -> str:
-    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.1f} MB"
+    unit, name = next(((unit, name) for unit, name in _UNITS if num_bytes >= unit), (1e3, "kB"))
+    return f"{num_bytes / unit:,.1f} {name}"

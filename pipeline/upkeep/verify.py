@@ -40,11 +40,11 @@ class Verification:
     """What was read of a run, and what was found."""
 
     run_id: str
-    files: int
-    rows: int
-    num_bytes: int
-    seconds: float
     findings: tuple[Finding, ...]
+    files: int = 0
+    rows: int = 0
+    num_bytes: int = 0
+    seconds: float = 0.0
 
     @property
     def is_sound(self) -> bool:
@@ -61,8 +61,7 @@ def verify_all(output: str) -> Iterator[Verification]:
             yield verify(output, state.run_id)
         elif state.problem is not None:
             finding = Finding(path=f"runs/{state.run_id}.json", problem=state.problem)
-            nothing = {"files": 0, "rows": 0, "num_bytes": 0, "seconds": 0.0}
-            yield Verification(run_id=state.run_id, findings=(finding,), **nothing)
+            yield Verification(run_id=state.run_id, findings=(finding,))
 
 
 def verify(output: str, run_id: str | None = None) -> Verification:
@@ -78,7 +77,7 @@ def verify(output: str, run_id: str | None = None) -> Verification:
     sound = []
     for file, report in reports:
         findings += [Finding(path=file["path"], problem=problem) for problem in _problems_of(file, report)]
-        if report.metadata is not None:
+        if report.own_columns is not None:
             sound.append((file, report))
     findings += _uneven_columns(sound)
     findings += _wrong_counts(layout, record, [report for _, report in reports])
@@ -159,15 +158,10 @@ def _problems_of(file: File, report: PartReport) -> Iterator[str]:
 
 def _uneven_columns(sound: list[tuple[File, PartReport]]) -> Iterator[Finding]:
     """All parts of a table have the same columns of the run's own."""
-    scores = [(file, report.metadata) for file, report in sound if file["table"] == "scores"]
-    for file, metadata in scores[1:]:
-        if not metadata.equals(scores[0][1]):
-            expected, got = (_named(schema) for schema in (scores[0][1], metadata))
-            yield Finding(path=file["path"], problem=f"expected the run's own columns {expected}; got {got}")
-
-
-def _named(schema: pa.Schema) -> str:
-    return ", ".join(f"{one.name} {one.type}" for one in schema) or "(none)"
+    named = [(file, report.own_columns) for file, report in sound if file["table"] == "scores"]
+    for file, columns in named[1:]:
+        if columns != named[0][1]:
+            yield Finding(path=file["path"], problem=f"expected the run's own columns {named[0][1]}; got {columns}")
 
 
 def _wrong_counts(layout: RunLayout, record: Mapping[str, Any], reports: list[PartReport]) -> Iterator[Finding]:
