@@ -19,6 +19,7 @@ import cops
 from pipeline import ledger
 from pipeline.errors import RunError
 from pipeline.layout import Parts, RunLayout, Table
+from pipeline.parts import footer_digest
 from pipeline.write import STAGES, TOTALS_KEY
 
 _PACKAGES = (
@@ -42,6 +43,7 @@ class DataFile:
     path: str
     rows: int
     num_bytes: int
+    footer_sha256: str
     totals: Mapping[str, float]
 
 
@@ -52,9 +54,10 @@ def data_files(layout: RunLayout, parts: Parts) -> list[DataFile]:
         for path in paths:
             with layout.root.fs.open(path, "rb") as opened:
                 metadata = pq.read_metadata(opened)
+                digest = footer_digest(opened)
                 size = opened.seek(0, 2)
             totals = json.loads((metadata.metadata or {}).get(TOTALS_KEY, b"{}"))
-            files.append(DataFile(table, layout.below_root(path), metadata.num_rows, size, totals))
+            files.append(DataFile(table, layout.below_root(path), metadata.num_rows, size, digest, totals))
     return files
 
 
@@ -91,7 +94,8 @@ def seconds_of(files: Sequence[DataFile]) -> dict[str, float]:
 
 
 def file_records(files: Sequence[DataFile]) -> list[dict[str, Any]]:
-    return [{"table": file.table, "path": file.path, "rows": file.rows, "num_bytes": file.num_bytes} for file in files]
+    kept = ("table", "path", "rows", "num_bytes", "footer_sha256")
+    return [{name: getattr(file, name) for name in kept} for file in files]
 
 
 def versions() -> dict[str, str]:

@@ -6,12 +6,14 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 # Least and greatest of these mean nothing, and would stand whole in every footer.
 _NO_STATISTICS = {"patch_scores", "pred_mask", "message"}
+_TAIL = 8  # the last bytes of a Parquet file: its footer's length, and PAR1
 _NAME = re.compile(r"part-\d{5,}-(\d+)-[0-9a-f]+\.parquet")
 
 
@@ -24,6 +26,19 @@ def parquet_bytes(rows: pa.Table) -> bytes:
     statistics = [name for name in rows.column_names if name not in _NO_STATISTICS]
     pq.write_table(rows, buffer, compression="zstd", write_statistics=statistics, write_page_checksum=True)
     return buffer.getvalue()
+
+
+def footer_digest(file: Any) -> str:
+    """SHA-256 of a Parquet file's footer, which says where its pages are and what they hold.
+
+    With the pages' own checksums it tells whether the file is the one that was committed, and needs no more than what
+    a commit reads anyway; a digest of the whole would have the driver read all that the workers wrote.
+    """
+    size = file.seek(0, io.SEEK_END)
+    file.seek(size - _TAIL)
+    footer = min(int.from_bytes(file.read(4), "little"), size - _TAIL)
+    file.seek(size - _TAIL - footer)
+    return hashlib.sha256(file.read(footer + _TAIL)).hexdigest()
 
 
 def part_name(attempt: int, ids: Sequence[str]) -> str:

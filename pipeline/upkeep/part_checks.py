@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from pipeline.layout import Table
 from pipeline.masks import run_lengths
+from pipeline.parts import footer_digest
 from pipeline.schema import QUARANTINE_FILE, RESERVED, SCORES, Reason, Stage
 from pipeline.storage import Root
 from pipeline.store_errors import opened
@@ -39,14 +40,18 @@ class PartReport:
     problems: list[str] = field(default_factory=list)
 
 
-def check_part(root: Root, path: str, table: Table, *, model_id: str, num_bytes: int) -> PartReport:
+def check_part(root: Root, path: str, table: Table, *, model_id: str, num_bytes: int, footer: str | None) -> PartReport:
     """Read every column of a part, checksums and all.
 
     Args:    num_bytes: of the file: what no damaged length in it may ask for more than.
+             footer: its footer's SHA-256; None in records of earlier versions.
     Raises:  FormatError: it cannot be parsed to its end.   What the store raises, as it is.
     """
     report = PartReport()
     with opened(root.fs, path, max_read=num_bytes) as file:
+        if footer is not None and footer_digest(file) != footer:
+            report.problems.append("the footer is not the one that was committed")
+            return report
         part = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
         report.problems += _schema_problems(part.schema_arrow, table)
         is_ours = not report.problems

@@ -141,7 +141,11 @@ def _read(layout: RunLayout, record: Mapping[str, Any], files: list[File]) -> li
 
 def _report(layout: RunLayout, record: Mapping[str, Any], file: File) -> PartReport:
     path = layout.root.join(file["path"])
-    constants = {"model_id": str(record.get("model_id")), "num_bytes": file["num_bytes"]}
+    constants = {
+        "model_id": str(record.get("model_id")),
+        "num_bytes": file["num_bytes"],
+        "footer": file.get("footer_sha256"),
+    }
     try:
         return with_patience(lambda: check_part(layout.root, path, file["table"], **constants), layout.root.uri(path))
     except FormatError as exc:

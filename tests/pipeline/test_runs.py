@@ -234,6 +234,7 @@ def test_counts_come_from_footers(layout: RunLayout) -> None:
     files = commit.data_files(layout, layout.all_parts())
     assert commit.counts_of(files) == {"scored": 3, "quarantined": 1, "bytes": 0}
     first = commit.file_records(files)[0]
+    assert len(first.pop("footer_sha256")) == 64
     size = Path(path).stat().st_size
     assert first == {"table": "scores", "path": "scores/run_id=r1/part-1.parquet", "rows": 2, "num_bytes": size}
     json.dumps(commit.file_records(files))

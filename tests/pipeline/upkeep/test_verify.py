@@ -1,17 +1,21 @@
 """A committed run against its record: each kind of damage is found, in the file that has it, and nothing else is."""
 
+import itertools
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from run_making import bad_row, commit_run, make_run, put, record_of, score_row
 
 from pipeline.errors import InputError
 from pipeline.layout import RunLayout
+from pipeline.parts import parquet_bytes
 from pipeline.schema import SCORES, with_metadata
 from pipeline.storage import Root
 from pipeline.upkeep.text import verification_text
@@ -80,27 +84,71 @@ def test_a_part_too_many(layout: RunLayout) -> None:
     assert found(layout) == [(stray.name, "is not in the record: pipeline.open_run does not read it, a glob does")]
 
 
-def test_any_byte_of_a_page_that_flips(layout: RunLayout) -> None:
-    """Whichever byte between a column's first and last: found, by its checksum or because it cannot be parsed."""
-    rng = np.random.default_rng(0)
-    scores = rng.random((40, 64)).astype("<f2")
-    maps = {"map_size": [8, 8], "pixel_threshold": None, "pred_mask": None, "mask_area": None}
-    rows = [score_row(f"{at:032x}", patch_scores=row.tobytes(), **maps) for at, row in enumerate(scores)]
+def a_column(part: Path, name: str) -> range:
+    """Where a part's column lies, headers of its pages included."""
+    group = pq.read_metadata(part).row_group(0)
+    columns = {group.column(at).path_in_schema: group.column(at) for at in range(group.num_columns)}
+    start = columns[name].dictionary_page_offset or columns[name].data_page_offset
+    return range(start, start + columns[name].total_compressed_size)
+
+
+def damages(part: Path, places: Iterable[int]) -> Iterator[int]:
+    """The part with a bit of one byte flipped, one byte after the other; whole again in the end."""
+    sound, bits = part.read_bytes(), itertools.cycle(range(8))
+    for at in places:
+        damaged = bytearray(sound)
+        damaged[at] ^= 1 << next(bits)
+        part.write_bytes(damaged)
+        yield at
+    part.write_bytes(sound)
+
+
+@pytest.fixture
+def part_of_noise(layout: RunLayout) -> Path:
+    """A committed run's only part: maps of random numbers, which are most of it."""
+    scores = np.random.default_rng(0).random((40, 64)).astype("<f2")
+    rows = [score_row(f"{at:032x}", patch_scores=row.tobytes(), map_size=[8, 8]) for at, row in enumerate(scores)]
     part = put(layout, "scores", rows)
     commit_run(layout)
-    sound = part.read_bytes()
-    name = "patch_scores"
-    group = pq.read_metadata(part).row_group(0)
-    column = next(group.column(at) for at in range(group.num_columns) if group.column(at).path_in_schema == name)
-    last = column.data_page_offset + column.total_compressed_size - (column.dictionary_page_offset is not None)
-    start = column.dictionary_page_offset or column.data_page_offset
-    for at in range(start + 40, min(last, start + column.total_compressed_size), 97):
-        damaged = bytearray(sound)
-        damaged[at] ^= 1 << int(rng.integers(8))
-        part.write_bytes(damaged)
+    return part
+
+
+def test_a_bit_that_flips_in_a_page(layout: RunLayout, part_of_noise: Path) -> None:
+    """Whichever byte of the scores: it breaks a checksum, though the numbers would look as good as any."""
+    pages = a_column(part_of_noise, "patch_scores")
+    for at in damages(part_of_noise, range(pages.start + 60, pages.stop, 97)):
         assert "cannot be read whole" in one_problem(layout), at
-    part.write_bytes(sound)
     assert found(layout) == []
+
+
+def test_a_bit_that_flips_in_the_footer(layout: RunLayout, part_of_noise: Path) -> None:
+    """Whichever byte: a statistic that lies would have readers skip rows."""
+    size = part_of_noise.stat().st_size
+    footer = int.from_bytes(part_of_noise.read_bytes()[-8:-4], "little")
+    for at in damages(part_of_noise, range(size - 8 - footer, size, 61)):
+        assert one_problem(layout) == "the footer is not the one that was committed", at
+    assert found(layout) == []
+
+
+def test_a_part_written_again(layout: RunLayout, part_of_noise: Path) -> None:
+    """By a task that Ray repeated after the commit: as many rows and bytes, and another file."""
+    rows = pq.read_table(part_of_noise, partitioning=None)
+    later = pc.add(rows["scored_at"], pa.scalar(1_000_001, pa.duration("us"))).cast(rows.schema.field("scored_at").type)
+    size = part_of_noise.stat().st_size
+    part_of_noise.write_bytes(parquet_bytes(rows.set_column(len(rows.schema) - 1, "scored_at", later)))
+    assert part_of_noise.stat().st_size == size
+    assert one_problem(layout) == "the footer is not the one that was committed"
+
+
+def test_a_record_without_digests(layout: RunLayout, part_of_noise: Path) -> None:
+    """Runs of earlier versions have none, and are verified all the same, pages and all."""
+    record = record_of(layout)
+    for file in record["files"]:
+        del file["footer_sha256"]
+    layout.write_json(layout.commit_path, record)
+    assert found(layout) == []
+    next(damages(part_of_noise, a_column(part_of_noise, "patch_scores")[1000:]))
+    assert "cannot be read whole" in one_problem(layout)
 
 
 def test_a_part_that_is_no_parquet(layout: RunLayout) -> None:
@@ -108,7 +156,7 @@ def test_a_part_that_is_no_parquet(layout: RunLayout) -> None:
     make_run(layout)
     part = largest_part(layout)
     part.write_bytes(b"x" * part.stat().st_size)
-    assert "cannot be read whole" in one_problem(layout)
+    assert "the footer is not the one that was committed" in one_problem(layout)
 
 
 @pytest.mark.parametrize("name", ["scored", "quarantined", "planned", "bytes"])
@@ -239,7 +287,6 @@ def test_all_runs_and_what_is_no_record(layout: RunLayout) -> None:
     """Every committed run, and a record that cannot be read is a finding; a run that goes on is left out."""
     make_run(layout)
     make_run(RunLayout(layout.root, "r2"))
-    largest_part(RunLayout(layout.root, "r2"))
     Path(layout.root.join("runs/odd.json")).write_text("{")
     put(RunLayout(layout.root, "going"), "scores", [score_row("x")])
     done = {one.run_id: one.is_sound for one in verify_all(layout.root.path)}
