@@ -46,7 +46,7 @@ def runs_table(states: Sequence[RunState], width: int | None = None) -> str:
     left_out = [heading for at, (heading, _, _) in enumerate(_COLUMNS) if at not in kept]
     notes = [f"{state.run_id}: {note}" for state in states if (note := note_on(state))]
     notes += [f"({', '.join(left_out)}: in a wider terminal, or by --json)"] if left_out else []
-    return "\n".join([*lines, *([""] if notes else []), *notes])
+    return "\n".join([*lines, *([""] if notes else []), *(line for note in notes for line in _wrapped(note, width))])
 
 
 def note_on(state: RunState) -> str | None:
@@ -58,8 +58,8 @@ def note_on(state: RunState) -> str | None:
         case "in progress":
             return f"{_holder(state.holder)}; {written}"
         case "stopped":
-            last = f", last by {_holder(state.holder)}" if state.holder else ""
-            again = f"the same jobs/score.py command with --run-id {state.run_id} goes on"
+            last = f" by {_holder(state.holder)}" if state.holder else ""
+            again = f"the same jobs/score.py command with --run-id {state.run_id} goes on with it"
             return f"stopped{last}; {written}; {again}"
         case "left over":
             return (
@@ -85,8 +85,9 @@ def _details(details: RunDetails) -> str:
     state, record = details.state, details.record
     lines = [f"Run {state.run_id}: {state.status}", ""]
     if not record:
-        facts = {"note": note_on(state) or "", "model": state.model and f"{state.model}, {state.model_id}"}
-        return "\n".join([*lines, *_facts(facts), *_facts({"planned": _count(state.planned)})])
+        model = state.model and f"{state.model}, {state.model_id}"
+        told = _facts({"model": model, "planned": _count(state.planned)})
+        return "\n".join([*lines, *told, "", *_wrapped(f"  {note_on(state)}", _WRAPPED)])
     lines += _facts(_of_record(state, record))
     lines += ["", "  asked for, other than by default", *_indented(changed_settings(record))]
     lines += _section("quarantine", [f"{count:>12,}  {stage}: {reason}" for stage, reason, count in details.reasons])
@@ -94,7 +95,7 @@ def _details(details: RunDetails) -> str:
     lines += _section("seconds of work", [f"{value:>12,.1f}  {stage}" for stage, value in seconds.items()])
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     lines += _section("versions", textwrap.wrap(versions, _WRAPPED, initial_indent=_INDENT, subsequent_indent=_INDENT))
-    files = [f"{one['rows']:>12,} rows  {_size(one['num_bytes']):>9}  {one['path']}" for one in record["files"]]
+    files = [f"{one['rows']:>9,} rows  {_size(one['num_bytes']):>8}  {one['path']}" for one in record["files"]]
     return "\n".join([*lines, *_section("files", files)])
 
 
@@ -114,14 +115,15 @@ def removal_text(removal: Removal) -> str:
     """What a discard would remove, and who might miss it."""
     layout, state, uri = removal.layout, removal.state, removal.layout.root.uri
     size = _size(sum(entry.num_bytes for entry in removal.entries))
+    files = "1 file" if len(removal.entries) == 1 else f"{len(removal.entries):,} files"
     if removal.only_strays:
-        lines = [f"Beside the record of run {layout.run_id} lie {len(removal.entries):,} files ({size}):"]
+        lines = [f"To be removed for good, beside what the record of run {layout.run_id} names: {files} ({size})"]
         lines += _some([f"  {printable(uri(entry.path))}" for entry in removal.entries])
         return "\n".join([*lines, *([f"  {uri(layout.work_dir)}/"] if removal.has_work else [])])
     at = f" {_when(state.at)}" if state.at else ""
-    lines = [f"Run {layout.run_id} ({state.status}{at}) would be removed for good:"]
+    lines = [f"To be removed for good: run {layout.run_id} ({state.status}{at})"]
     lines += [f"  {uri(layout.commit_path)}"] if state.status in ("committed", "unreadable") else []
-    lines += [f"  {len(removal.entries):,} files of its tables ({size})"] if removal.entries else []
+    lines += [f"  {files} of its tables ({size})"] if removal.entries else []
     lines += [f"  {uri(layout.contact_sheet_path)}"] if removal.has_sheet else []
     lines += [f"  {uri(layout.work_dir)}/: its plan and claims"] if removal.has_work else []
     if removal.dependents:
@@ -132,7 +134,7 @@ def removal_text(removal: Removal) -> str:
 
 def as_json(value: Any) -> str:
     """For machines: dataclasses as objects, times as ISO 8601."""
-    return json.dumps(value, indent=2, ensure_ascii=True, default=str)
+    return json.dumps(value, indent=2, default=datetime.datetime.isoformat)
 
 
 def _cells(state: RunState) -> list[str]:
@@ -204,7 +206,11 @@ def _some(lines: Sequence[str]) -> Iterable[str]:
 def _holder(holder: Holder | None) -> str:
     if holder is None:
         return "a process that cannot be told"
-    return f"{printable(holder.host)} (process {holder.pid}), last sign of life {duration(holder.silent_s)} ago"
+    return f"{printable(holder.host)} (process {holder.pid}), heard of {duration(holder.silent_s)} ago"
+
+
+def _wrapped(note: str, width: int | None) -> list[str]:
+    return [note] if width is None else textwrap.wrap(note, width, subsequent_indent=_GAP, break_on_hyphens=False)
 
 
 def _count(count: int | None) -> str:

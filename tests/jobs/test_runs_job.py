@@ -86,7 +86,7 @@ def test_without_a_terminal_nothing_is_removed_unasked(
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     assert main(Discard(run_id="r1", output=output)) == WRONG_USE
     told = capsys.readouterr()
-    assert "Run r1 (committed 2026-01-02 03:04) would be removed for good" in told.out
+    assert "To be removed for good: run r1 (committed 2026-01-02 03:04)" in told.out
     assert "Give --yes" in told.err
     assert Path(layout.commit_path).exists()
 

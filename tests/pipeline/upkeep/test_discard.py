@@ -162,7 +162,7 @@ def test_strays_go_and_the_run_stays(layout: RunLayout) -> None:
     leave_plan(layout)
     removal = find_removal(layout.root.path, "r1", only_strays=True)
     told = removal_text(removal)
-    assert told.startswith("Beside the record of run r1 lie 2 files (")
+    assert told.startswith("To be removed for good, beside what the record of run r1 names: 2 files (")
     assert late.name in told
     assert "runs/r1/" in told
     remove(removal)

@@ -38,7 +38,7 @@ def test_a_run_that_goes_on(layout: RunLayout) -> None:
     with take_claim(layout):
         state = only(layout)
         assert (state.status, state.written, state.planned) == ("in progress", 3, 5)
-        assert "last sign of life 0 s ago; 3 of 5 images written" in (note_on(state) or "")
+        assert "heard of 0 s ago; 3 of 5 images written" in (note_on(state) or "")
     assert only(layout).status == "stopped"
 
 
@@ -51,8 +51,8 @@ def test_a_run_that_was_stopped(layout: RunLayout) -> None:
     assert state.at
     assert datetime.datetime.now(datetime.UTC) - state.at > datetime.timedelta(hours=1)
     note = note_on(state) or ""
-    assert "else\\x1bwhere (process 7), last sign of life 2 h 0 min ago" in note
-    assert "the same jobs/score.py command with --run-id r1 goes on" in note
+    assert "else\\x1bwhere (process 7), heard of 2 h 0 min ago" in note
+    assert "the same jobs/score.py command with --run-id r1 goes on with it" in note
 
 
 def test_parts_without_record_and_plan_are_left_over(layout: RunLayout) -> None:
@@ -163,6 +163,15 @@ def test_the_table_fits_its_terminal(layout: RunLayout) -> None:
     assert narrow[0].split() == ["run", "status", "when", "(UTC)", "planned", "quarantined"]
     assert narrow[1].startswith(f"{run_id}  committed  2026-01-02 03:04  10,000,000")
     assert narrow[-1] == "(scored, images/s, size, model: in a wider terminal, or by --json)"
+
+
+def test_notes_fit_the_terminal_too(layout: RunLayout) -> None:
+    """Whole words, and no line is longer."""
+    leave_plan(layout)
+    leave_claim(layout, silent_s=7200)
+    told = runs_table(overview(layout.root.path), 80).splitlines()
+    assert max(map(len, told)) <= 80
+    assert "the same jobs/score.py command with --run-id r1" in " ".join(" ".join(told).split())
 
 
 def test_a_models_name_is_not_obeyed(layout: RunLayout) -> None:
