@@ -58,7 +58,7 @@ def note_on(state: RunState) -> str | None:
         case "in progress":
             return f"{_holder(state.holder)}; {written}"
         case "stopped":
-            last = f" by {_holder(state.holder)}" if state.holder else ""
+            last = f"; last held by {_holder(state.holder)}" if state.holder else ""
             again = f"the same jobs/score.py command with --run-id {state.run_id} goes on with it"
             return f"stopped{last}; {written}; {again}"
         case "left over":

@@ -160,7 +160,7 @@ def test_a_run_that_goes_on_and_is_stopped(archives: Path, tmp_path: Path) -> No
     finally:
         driver.kill()
         driver.wait()
-    assert "night: stopped by " in look("list", "--output", output).stdout
+    assert "night: stopped; last held by " in look("list", "--output", output).stdout
     assert "no record" in look("verify", "night", "--output", output).stderr
     assert look("discard", "night", "--yes", "--output", output).returncode == 0
     assert look("list", "--output", output).returncode == 2
