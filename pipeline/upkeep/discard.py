@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.claim import take_claim
-from pipeline.errors import InputError, StoreError
+from pipeline.errors import ClaimError, InputError, StoreError
 from pipeline.layout import TABLES, Entry, RunLayout
 from pipeline.runs import record_of
 from pipeline.storage import remove_tree
@@ -24,7 +24,7 @@ class Removal:
     """What a discard would remove, found without changing anything.
 
     Args:    entries: files in the tables' folders, only the strays where these alone are wanted.
-             has_work, has_sheet: whether there is a work folder, and a contact sheet.
+             has_record, has_work, has_sheet: whether there is a record, a work folder, and a contact sheet.
              dependents: ids of incremental runs that left out what this one may hold.
     """
 
@@ -32,8 +32,9 @@ class Removal:
     state: RunState
     only_strays: bool
     entries: tuple[Entry, ...]
+    has_record: bool
     has_work: bool
-    has_sheet: bool = False
+    has_sheet: bool
     dependents: tuple[str, ...] = ()
 
     @property
@@ -49,35 +50,36 @@ def find_removal(output: str, run_id: str, *, only_strays: bool = False) -> Remo
     layout = RunLayout.at(output, run_id)
     _refuse_links(layout)
     beside = {entry.path for entry in layout.entries(layout.root.join("runs"))}
-    has_work = layout.work_dir in beside
     if only_strays:
-        found = tuple(strays(layout, record_of(layout)))
-        return Removal(layout=layout, state=state, only_strays=True, entries=found, has_work=has_work)
-    found = tuple(entry for table in TABLES for entry in layout.entries(layout.table_dir(table)))
-    dependents = tuple(other.run_id for other in overview(output) if _may_need(other, state))
+        found, others = strays(layout, record_of(layout)), []
+    else:
+        found = [entry for table in TABLES for entry in layout.entries(layout.table_dir(table))]
+        others = overview(output)
     return Removal(
         layout=layout,
         state=state,
-        only_strays=False,
-        entries=found,
-        has_work=has_work,
+        only_strays=only_strays,
+        entries=tuple(found),
+        has_record=layout.commit_path in beside,
+        has_work=layout.work_dir in beside,
         has_sheet=layout.contact_sheet_path in beside,
-        dependents=dependents,
+        dependents=tuple(other.run_id for other in others if _may_need(other, state)),
     )
 
 
 def remove(removal: Removal) -> None:
     """Remove what was found. May be done again where it was cut short.
 
-    Raises:  ClaimError: a process works on the run.   StoreError: the store does not answer.
+    Raises:  ClaimError: a process works on the run, or did since the removal was found.
+             StoreError: the store does not answer.
     """
     layout = removal.layout
     with take_claim(layout) as claim:
+        if layout.root.fs.exists(layout.commit_path) != removal.has_record:
+            raise ClaimError(f"run {layout.run_id!r} was committed or discarded meanwhile: look at it again")
         if removal.only_strays:
-            named = {entry.path for entry in strays(layout, record_of(layout))}  # as they are now that it is ours
             for entry in removal.entries:
-                if entry.path in named:
-                    _remove(layout, entry.path)
+                _remove(layout, entry.path)
         else:
             _remove(layout, layout.commit_path)
             _remove(layout, layout.work_path("plan.json"))
@@ -100,7 +102,7 @@ def _may_need(other: RunState, gone: RunState) -> bool:
 def _remove(layout: RunLayout, path: str) -> None:
     """A file or a folder with what is in it, if it is there.
 
-    Raises:  StoreError: it is there still; some stores' clients take a name with brackets for a pattern.
+    Raises:  StoreError: it is there still.
     """
 
     def gone() -> bool:

@@ -122,7 +122,7 @@ def removal_text(removal: Removal) -> str:
         return "\n".join([*lines, *([f"  {uri(layout.work_dir)}/"] if removal.has_work else [])])
     at = f" {_when(state.at)}" if state.at else ""
     lines = [f"To be removed for good: run {layout.run_id} ({state.status}{at})"]
-    lines += [f"  {uri(layout.commit_path)}"] if state.status in ("committed", "unreadable") else []
+    lines += [f"  {uri(layout.commit_path)}"] if removal.has_record else []
     lines += [f"  {files} of its tables ({size})"] if removal.entries else []
     lines += [f"  {uri(layout.contact_sheet_path)}"] if removal.has_sheet else []
     lines += [f"  {uri(layout.work_dir)}/: its plan and claims"] if removal.has_work else []

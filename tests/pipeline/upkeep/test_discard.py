@@ -111,6 +111,27 @@ def test_a_process_that_wakes_up_writes_no_more(layout: RunLayout, monkeypatch: 
     assert lost == [True]
 
 
+def test_a_run_that_is_committed_meanwhile_stays(layout: RunLayout) -> None:
+    """While the question waited for its answer, another process finished the run: that was not what was agreed to."""
+    leave_plan(layout)
+    removal = find_removal(layout.root.path, "r1")
+    make_run(layout)
+    with pytest.raises(ClaimError, match="committed or discarded meanwhile"):
+        remove(removal)
+    assert pipeline.open_run(layout.root.path, "r1").scores.count_rows() == 3
+
+
+def test_an_outputs_name_is_no_pattern(memory_root: Root) -> None:
+    """A bucket's folder may be called `out[12]`: what goes is in it, and not in `out1`."""
+    for name in ("out[12]", "out1", "out2"):
+        make_run(RunLayout(Root(memory_root.fs, memory_root.join(name)), "r1"))
+    odd = memory_root.join("out[12]")
+    remove(find_removal(memory_root.fs.unstrip_protocol(odd), "r1"))
+    left = memory_root.fs.find(memory_root.path)
+    assert [path for path in left if path.startswith(odd)] == []
+    assert len(left) == 2 * 4
+
+
 class Killed(BaseException):
     """As SIGKILL in the middle, as far as the files tell."""
 
