@@ -116,14 +116,18 @@ def _score_problems(batch: pa.RecordBatch, model_id: str) -> Iterator[tuple[str,
 
 
 def _is_odd_map(scores: bytes | None, size: list[int] | None) -> bool:
-    if scores is None or size is None or len(size) != 2 or min(size) < 1 or len(scores) != 2 * size[0] * size[1]:
+    if scores is None or size is None or len(size) != 2 or None in size or min(size) < 1:
+        return True
+    if len(scores) != 2 * size[0] * size[1]:
         return True
     return not np.isfinite(np.frombuffer(scores, "<f2")).all()
 
 
-def _is_odd_mask(mask: Any, threshold: float | None, area: int | None, height: int, width: int) -> bool:
+def _is_odd_mask(mask: Any, threshold: float | None, area: int | None, height: int | None, width: int | None) -> bool:
     if mask is None or threshold is None or area is None:
         return not (mask is None and threshold is None and area is None)
+    if height is None or width is None:
+        return True
     try:
         runs = run_lengths(mask["counts"])
     except (ValueError, AttributeError):
