@@ -76,11 +76,13 @@ def check_identity(known: Mapping[str, Any], now: Mapping[str, Any], run_id: str
 def find_or_make_plan(config: ScoreConfig, layout: RunLayout, card: ModelCard, identity: Mapping[str, Any]) -> Plan:
     """The run's plan: made by the first attempt, found by later ones, so that all of them score the same images.
 
-    Raises:  InputError: there is nothing to score, or the run was started with other values.
+    Raises:  InputError: there is nothing to score, the run was started with other values, or parts of an earlier run
+             of this id are left.
     """
     path = _plan_path(layout)
     record = layout.read_json(path)
     if record is None:
+        require_no_parts(layout)
         record = make_plan(config, layout, card) | {"identity": dict(identity)}
         layout.write_json(path, record, once=True)
     check_identity(record["identity"], identity, config.run_id)
@@ -89,6 +91,20 @@ def find_or_make_plan(config: ScoreConfig, layout: RunLayout, card: ModelCard, i
     schema = pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(record["schema"])))
     metadata = {name: schema.field(name).type for name in names}
     return Plan(files=files, summary=PlanSummary(**record["summary"]), metadata=metadata)
+
+
+def require_no_parts(layout: RunLayout) -> None:
+    """Parts are written after the plan. Those of a run that was discarded by half would be taken for done, whatever
+    model made them.
+
+    Raises:  InputError: there are some.
+    """
+    left = sum(len(paths) for paths in layout.all_parts().values())
+    if left:
+        raise InputError(
+            f"run {layout.run_id!r} has neither record nor plan, but {left:,} part files of an earlier run of this id. "
+            f"`jobs/runs.py discard {layout.run_id}` removes them; or choose another --run-id."
+        )
 
 
 def has_plan(layout: RunLayout) -> bool:

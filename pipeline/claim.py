@@ -49,17 +49,23 @@ class Claim:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._stop.set()
-        if self._thread:
-            self._thread.join(_LEAVE_S)
-            if self._thread.is_alive():
-                log.warning("could not release the claim on run %s: the store does not answer", self.layout.run_id)
-                return
+        if not self.stop_renewing():
+            log.warning("could not release the claim on run %s: the store does not answer", self.layout.run_id)
+            return
         try:
             if not self.lost.is_set() and self.layout.root.fs.exists(_path(self.layout, self.number)):
                 self._write(released=True)
         except Exception as exc:  # noqa: BLE001 -- it must not hide what ended the run; the next one watches a little
             log.warning("could not release the claim on run %s: %s", self.layout.run_id, describe(exc))
+
+    def stop_renewing(self) -> bool:
+        """For who removes the claim itself, which would be written anew. False where a heartbeat still waits for the
+        store's answer: it is left behind.
+        """
+        self._stop.set()
+        if self._thread:
+            self._thread.join(_LEAVE_S)
+        return not (self._thread and self._thread.is_alive())
 
     def check(self) -> None:
         """Raises:  ClaimError: another process has taken this run over; this one must write nothing more."""
@@ -111,7 +117,7 @@ def take_claim(layout: RunLayout, *, heartbeat_s: float = HEARTBEAT_S, watch_s: 
         holder = _holder(layout, number)
         raise ClaimError(
             f"run {layout.run_id!r} is being worked on by {holder.get('host')} (process {holder.get('pid')}). "
-            "Wait for it, stop it, or choose another --run-id."
+            "Wait for it, stop it, or choose another run id."
         )
     token = secrets.token_hex(8)
     try:
@@ -120,6 +126,34 @@ def take_claim(layout: RunLayout, *, heartbeat_s: float = HEARTBEAT_S, watch_s: 
     except FileExistsError as exc:
         raise ClaimError(f"run {layout.run_id!r} was claimed by another process at this very moment") from exc
     return Claim(layout, number + 1, token, heartbeat_s)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who claimed a run last, by its claim file.
+
+    Args:    silent_s: since its last sign of life, by its clock and ours.   lives: whether it seems to work on the run;
+             of another machine's process `take_claim` knows more, because it watches.
+    """
+
+    host: str
+    pid: int
+    silent_s: float
+    lives: bool
+
+
+def last_holder(layout: RunLayout) -> Holder | None:
+    """Who claimed the run last, without waiting; None where nobody did, or its claim cannot be read."""
+    number = _latest(layout)
+    try:
+        claim = _holder(layout, number) if number else {}
+        silent_s = max(0.0, time.time() - claim["beat"] / 1e9)
+        here = claim.get("machine") is not None and claim["machine"] == _machine()
+        lives = _start_of(claim["pid"]) == claim.get("process_start") if here else silent_s < WATCH_S
+        released = bool(claim.get("released"))
+        return Holder(host=str(claim["host"]), pid=int(claim["pid"]), silent_s=silent_s, lives=lives and not released)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def _path(layout: RunLayout, number: int) -> str:

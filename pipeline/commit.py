@@ -20,6 +20,7 @@ import cops
 from pipeline import ledger
 from pipeline.errors import RunError
 from pipeline.layout import Parts, RunLayout, Table
+from pipeline.parts import footer_digest
 from pipeline.write import STAGES, TOTALS_KEY
 
 _FOOTERS_AT_ONCE = 16
@@ -44,6 +45,7 @@ class DataFile:
     path: str
     rows: int
     num_bytes: int
+    footer_sha256: str
     totals: Mapping[str, float]
 
 
@@ -57,10 +59,10 @@ def data_files(layout: RunLayout, parts: Parts) -> list[DataFile]:
 def _data_file(layout: RunLayout, table: Table, path: str) -> DataFile:
     with layout.root.fs.open(path, "rb") as opened:
         metadata = pq.read_metadata(opened)
+        digest = footer_digest(opened)
         size = opened.seek(0, 2)
     totals = json.loads((metadata.metadata or {}).get(TOTALS_KEY, b"{}"))
-    name = path.removeprefix(layout.root.path.rstrip("/") + "/")
-    return DataFile(table, name, metadata.num_rows, size, totals)
+    return DataFile(table, layout.below_root(path), metadata.num_rows, size, digest, totals)
 
 
 def verify(layout: RunLayout, plan_files: Sequence[str], parts: Parts) -> None:
@@ -96,7 +98,8 @@ def seconds_of(files: Sequence[DataFile]) -> dict[str, float]:
 
 
 def file_records(files: Sequence[DataFile]) -> list[dict[str, Any]]:
-    return [{"table": file.table, "path": file.path, "rows": file.rows, "num_bytes": file.num_bytes} for file in files]
+    kept = ("table", "path", "rows", "num_bytes", "footer_sha256")
+    return [{name: getattr(file, name) for name in kept} for file in files]
 
 
 def versions() -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from pipeline.decode import DecodeRules
 from pipeline.errors import InputError
+from pipeline.layout import check_run_id
 from pipeline.paths import PathTemplate
 from pipeline.storage import refuse_credentials, require_local
 
@@ -33,7 +34,6 @@ Method = Literal["cops", "clip"]
 Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 Device = Literal["auto", "cpu", "cuda"]
 
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _ACTORS = re.compile(r"(\d+)(?::(\d+))?")
 
 
@@ -81,8 +81,7 @@ class ScoreConfig:
         given = [("--output", self.output), ("--model", self.model), *(("--input", uri) for uri in self.inputs)]
         if empty := [name for name, text in given if not text.strip()]:
             raise InputError(f"{empty[0]}: expected a path or URI, got an empty one; is a variable not set?")
-        if not _RUN_ID.fullmatch(self.run_id):
-            raise InputError(f"--run-id: expected letters, digits, '.', '_' and '-' (128 at most), got {self.run_id!r}")
+        check_run_id(self.run_id)
         if self.thresholds and (self.image_threshold is not None or self.pixel_threshold is not None):
             raise InputError("give --thresholds or --image-threshold and --pixel-threshold, not both")
         for name, value in (("--image-threshold", self.image_threshold), ("--pixel-threshold", self.pixel_threshold)):

@@ -67,6 +67,13 @@ OVERLAPPING = """
     USING (image_id) WHERE place > several.first ORDER BY file
 """
 
+# An image that the tables hold more than once, its first and last file, and how many such images there are.
+REPEATED = """
+    SELECT *, count(*) OVER () FROM
+        (SELECT image_id, min(__filename), max(__filename) FROM written GROUP BY image_id HAVING count(*) > 1)
+    ORDER BY image_id LIMIT 1
+"""
+
 _WRITTEN = "(SELECT image_id FROM scores UNION ALL SELECT image_id FROM quarantine)"
 _CHECKS: Mapping[str, str] = {
     "missing": f"SELECT image_id FROM plan ANTI JOIN {_WRITTEN} AS written USING (image_id)",

@@ -38,6 +38,7 @@ from pipeline.incremental import known_bad
 from pipeline.layout import TABLES, RunLayout
 from pipeline.localize import Localize
 from pipeline.model import ModelCard, builder, card_of, read_model, share
+from pipeline.parts import rows_in_parts
 from pipeline.places import check_inputs, check_output
 from pipeline.progress import Progress
 from pipeline.runs import read_record
@@ -48,7 +49,7 @@ from pipeline.store_errors import describe, with_patience
 from pipeline.thresholds import Threshold, Thresholds, read_thresholds
 from pipeline.top import TopImage, read_top
 from pipeline.worklist import Worklist, rows_per_part
-from pipeline.write import PartWriter, rows_in_parts
+from pipeline.write import PartWriter
 
 log = logging.getLogger(__name__)
 

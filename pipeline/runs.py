@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,12 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from pipeline.errors import InputError
-from pipeline.layout import RunLayout, Table
+from pipeline.layout import TABLES, RunLayout, Table, check_run_id
 from pipeline.schema import QUARANTINE, RUN_FORMAT, SCORES
 from pipeline.storage import open_root, redact
+from pipeline.store_errors import describe
+
+_PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.parquet")
 
 
 @dataclass(frozen=True)
@@ -30,19 +34,34 @@ def open_run(output: str, run_id: str | None = None) -> Run:
 
     Raises:  InputError: there is no such committed run.
     """
-    if run_id is None:
-        committed = list(records(output))
-        if not committed:
-            raise InputError(f"{redact(output)}: no committed run; expected runs/<run_id>.json")
-        record = max(committed, key=lambda record: str(record["committed_at"]))
-    else:
-        found = read_record(RunLayout.at(output, run_id))
-        if found is None:
-            raise InputError(f"{redact(output)}: run {run_id!r} has no record, so it was not committed (yet)")
-        record = found
+    record = (
+        latest_record(output) if run_id is None else record_of(RunLayout.at(output, check_run_id(run_id, "run id")))
+    )
     layout = RunLayout.at(output, record["run_id"])
     tables = {table: _dataset(layout, record, table, schema) for table, schema in _SCHEMAS.items()}
     return Run(record["run_id"], record, tables["scores"], tables["quarantine"])
+
+
+def latest_record(output: str) -> dict[str, Any]:
+    """The record of the run committed last.
+
+    Raises:  InputError: there is none, or one that cannot be read.
+    """
+    committed = list(records(output))
+    if not committed:
+        raise InputError(f"{redact(output)}: no committed run; expected runs/<run_id>.json")
+    return max(committed, key=lambda record: str(record["committed_at"]))
+
+
+def record_of(layout: RunLayout) -> dict[str, Any]:
+    """A run's commit record.
+
+    Raises:  InputError: it has none, or one that cannot be read.
+    """
+    record = read_record(layout)
+    if record is None:
+        raise InputError(f"{layout.root.uri()}: run {layout.run_id!r} has no record, so it was not committed (yet)")
+    return record
 
 
 _SCHEMAS: dict[Table, pa.Schema] = {"scores": SCORES, "quarantine": QUARANTINE}
@@ -51,14 +70,41 @@ _SCHEMAS: dict[Table, pa.Schema] = {"scores": SCORES, "quarantine": QUARANTINE}
 def read_record(layout: RunLayout) -> dict[str, Any] | None:
     """The commit record of a run, None where it is not committed.
 
-    Raises:  InputError: the record is of another format, made by another version.
+    Raises:  InputError: it is no record, of another format, of another run, or names files that are not this run's.
     """
-    record = layout.read_json(layout.commit_path)
-    if record is not None and record.get("format") != RUN_FORMAT:
-        raise InputError(
-            f"{layout.commit_path}: expected a record of format {RUN_FORMAT}, got {record.get('format')!r}"
-        )
+    where = layout.root.uri(layout.commit_path)
+    try:
+        record = layout.read_json(layout.commit_path)
+    except (ValueError, RecursionError) as exc:
+        raise InputError(f"{where}: expected a run's record in JSON; {describe(exc)}") from exc
+    if record is not None:
+        _check(record, layout, where)
     return record
+
+
+def _check(record: Any, layout: RunLayout, where: str) -> None:
+    """Of a record that anybody may have written, what readers go by. Raises as `read_record` does."""
+    found = record.get("format") if isinstance(record, dict) else type(record).__name__
+    if found != RUN_FORMAT:
+        raise InputError(f"{where}: expected a record of format {RUN_FORMAT}, got {found!r:.200}")
+    if record.get("run_id") != layout.run_id:
+        raise InputError(f"{where}: expected the record of run {layout.run_id!r}, got {record.get('run_id')!r:.200}")
+    if not isinstance(record.get("committed_at"), str) or not isinstance(record.get("files"), list):
+        raise InputError(f"{where}: expected when it was committed and its files; the record lacks them")
+    seen: set[str] = set()
+    for file in record["files"]:
+        if not _is_part(file, layout.run_id) or file["path"] in seen:
+            expected = f"each file once, as scores/run_id={layout.run_id}/<name>.parquet or quarantine/…"
+            raise InputError(f"{where}: expected {expected}; got {file!r:.200}")
+        seen.add(file["path"])
+
+
+def _is_part(file: Any, run_id: str) -> bool:
+    """Whether it is in this run's folders. A record is data, and what it names is read: nothing may lead elsewhere."""
+    if not isinstance(file, dict) or file.get("table") not in TABLES or not isinstance(file.get("path"), str):
+        return False
+    folder, _, name = file["path"].rpartition("/")
+    return folder == f"{file['table']}/run_id={run_id}" and _PART.fullmatch(name) is not None
 
 
 def records(output: str) -> Iterator[dict[str, Any]]:
@@ -80,7 +126,12 @@ def _dataset(layout: RunLayout, record: dict[str, Any], table: Table, schema: pa
     paths = files_of(record, layout, table)
     if not paths:
         return ds.dataset(schema.empty_table())
-    options = {"format": "parquet", "filesystem": layout.root.arrow_fs}
+    # Rotten bytes are an error, not a score; files of earlier versions have no checksums.
+    scan = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+    options = {
+        "format": ds.ParquetFileFormat(default_fragment_scan_options=scan),
+        "filesystem": layout.root.arrow_fs,
+    }
     if table == "scores":  # they have columns of their own
         return ds.dataset(paths, **options)
     folders = ds.partitioning(pa.schema([schema.field("run_id")]), flavor="hive")

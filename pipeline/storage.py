@@ -257,4 +257,8 @@ def _temporary_beside(path: str, data: bytes) -> Iterator[str]:
 def remove_tree(fs: Any, path: str) -> None:
     """Remove a folder or prefix and what is in it, if it is there."""
     with contextlib.suppress(FileNotFoundError):
-        fs.rm(path, recursive=True)
+        if isinstance(fs, LocalFileSystem) or not any(char in path for char in "*?["):
+            fs.rm(path, recursive=True)
+            return
+        for name in fs.find(path):  # stores' rm takes such a path for a pattern, and what that matches may be another's
+            fs.rm_file(name)

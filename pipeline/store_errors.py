@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from cops.errors import CopsError
+from cops.shown import shown
 from pipeline.errors import StoreError
 from pipeline.schema import Reason
 from pipeline.storage import filesystem_at, redact, without_user_info
@@ -57,7 +58,7 @@ class FormatError(ValueError):
 def describe(exc: BaseException) -> str:
     """An exception in at most 300 characters, with its code and without the secrets that clients put into texts."""
     code = code_of(exc)
-    return f"{type(exc).__name__}{f' ({code})' if code else ''}: {without_secrets(str(exc))}"[:300]
+    return shown(f"{type(exc).__name__}{f' ({code})' if code else ''}: {without_secrets(str(exc))}"[:300])
 
 
 def without_secrets(text: str) -> str:

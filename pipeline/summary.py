@@ -30,7 +30,7 @@ def score_and_report(config: ScoreConfig, *, top: int) -> Report:
     too_many = too_many_bad(record["counts"], config.max_error_fraction)
     lines = [_headline(result), *_counts(record), *_tables(result)]
     if result.top:
-        sheet = f"{result.layout.commit_path.removesuffix('.json')}.png"
+        sheet = result.layout.contact_sheet_path
         title = f"run {record['run_id']}, model {record['model']['name']}: the {len(result.top)} highest scores"
         write_atomic(result.layout.root.fs, sheet, contact_sheet(result.top, result.card, title=title))
         lines += ["", f"Highest scores (contact sheet: {result.layout.root.uri(sheet)})"]
@@ -59,7 +59,7 @@ def dry_run(config: ScoreConfig) -> str:
     found = estimate(config)
     plan, card = found.summary, found.card
     lines = ["Dry run: nothing is written.", ""]
-    lines += [f"  input      {uri}  ({kind})" for uri, kind in plan.formats.items()]
+    lines += [f"  input      {shown(uri)}  ({kind})" for uri, kind in plan.formats.items()]
     lines += [f"  images     {plan.planned:,}" + (f", {plan.num_bytes / 1e6:,.1f} MB" if plan.num_bytes else "")]
     for name, count in (("bad already", plan.bad), ("duplicates", plan.duplicates), ("no path fields", plan.unmatched)):
         lines += [f"  {name:<10} {count:,}"] if count else []

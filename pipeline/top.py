@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cops.maps import anomaly_map
 from cops.overlay import heat_overlay, with_colour_bar
+from cops.shown import shown
 from pipeline import ledger
 from pipeline.decode import DecodeRules, ImageRejected, decode_image
 from pipeline.masks import patch_grid
@@ -73,7 +74,7 @@ def top_table(rows: Sequence[dict[str, Any]]) -> str:
     lines = [f"{'#':>3}  {'score':>6}  {'class':>6}  {'patch':>6}  {'category':<14}  image"]
     for rank, row in enumerate(rows, start=1):
         scores = "  ".join(f"{row[name]:6.3f}" for name in ("pred_score", "class_score", "patch_score_max"))
-        lines.append(f"{rank:>3}  {scores}  {printable(row['category'] or '-'):<14.14}  {printable(row['image_uri'])}")
+        lines.append(f"{rank:>3}  {scores}  {shown(row['category'] or '-'):<14.14}  {shown(row['image_uri'])}")
     return "\n".join(lines)
 
 
@@ -92,11 +93,6 @@ def contact_sheet(top: Sequence[TopImage], card: ModelCard, *, title: str) -> by
     return encoded.getvalue()
 
 
-def printable(text: str) -> str:
-    """Names are anybody's: line breaks and terminal codes are shown, not obeyed."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
 def _cell(item: TopImage, rank: int, card: ModelCard, *, vmax: float, level: float) -> Image.Image:
     cell = Image.new("RGB", (_CELL_PX, _CELL_PX + 2 * _LINE_PX), "white")
     if item.thumbnail is not None:
@@ -104,10 +100,10 @@ def _cell(item: TopImage, rank: int, card: ModelCard, *, vmax: float, level: flo
         heat = anomaly_map(patch_grid(item.row), image_size=card.image_size, size_hw=size_hw, sigma_px=card.sigma_px)
         drawn = heat_overlay(item.thumbnail, heat, vmin=0.0, vmax=vmax, level=level)
         cell.paste(drawn, ((_CELL_PX - drawn.width) // 2, (_CELL_PX - drawn.height) // 2))
-    where = printable(item.row["image_uri"])
-    shown = where if len(where) <= _LETTERS else "…" + where[1 - _LETTERS :]
+    where = shown(item.row["image_uri"])
+    line = where if len(where) <= _LETTERS else "…" + where[1 - _LETTERS :]
     _write(cell, (0, _CELL_PX), f"{rank}.  {item.row['pred_score']:.3f}")
-    _write(cell, (0, _CELL_PX + _LINE_PX), shown)
+    _write(cell, (0, _CELL_PX + _LINE_PX), line)
     return cell
 
 

@@ -6,29 +6,25 @@ A part's name is a hash of its image ids, so a task that Ray runs twice replaces
 from __future__ import annotations
 
 import datetime
-import hashlib
-import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from ray.data import Datasink
 
 from pipeline.claim import require_claim
 from pipeline.cluster_log import speak_up
 from pipeline.layout import RunLayout, Table
+from pipeline.parts import parquet_bytes, part_name
 from pipeline.schema import QUARANTINE_FILE, SCORES, with_metadata
 from pipeline.storage import write_atomic
 from pipeline.store_errors import with_patience
 
 STAGES = ("read_s", "decode_s", "score_s", "localize_s")
 TOTALS_KEY = b"cops.totals"  # in each part's Parquet metadata: its rows' encoded bytes, and seconds by stage
-# Least and greatest of these mean nothing, and would stand whole in every footer.
-_NO_STATISTICS = {"patch_scores", "pred_mask", "message"}
 
 
 @dataclass(frozen=True)
@@ -103,25 +99,6 @@ class PartWriter(Datasink[Receipt]):
         with_patience(lambda: write_atomic(fs, path, data), self.layout.root.uri(path))
 
 
-def parquet_bytes(rows: pa.Table) -> bytes:
-    buffer = io.BytesIO()
-    statistics = [name for name in rows.column_names if name not in _NO_STATISTICS]
-    pq.write_table(rows, buffer, compression="zstd", write_statistics=statistics)
-    return buffer.getvalue()
-
-
 def _with_totals(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     totals = {name: pc.sum(rows[name]).as_py() or 0 for name in ("num_bytes", *STAGES)}
     return rows.select(schema.names).cast(schema).replace_schema_metadata({TOTALS_KEY: json.dumps(totals)})
-
-
-def part_name(attempt: int, ids: Sequence[str]) -> str:
-    """`part-<attempt>-<rows>-<hash of the image ids>.parquet`; the rows are those of both tables together."""
-    digest = hashlib.blake2b("\n".join(sorted(ids)).encode(), digest_size=8).hexdigest()
-    return f"part-{attempt:05d}-{len(ids)}-{digest}.parquet"
-
-
-def rows_in_parts(paths: Iterable[str]) -> int:
-    """How many images the named parts account for, by their names alone: for progress, not for the commit."""
-    names = {path.rpartition("/")[2] for path in paths}  # a part of both tables counts once
-    return sum(int(name.split("-")[2]) for name in names)

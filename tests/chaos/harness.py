@@ -23,7 +23,7 @@ from proxy import STALL_S
 from real_parts import clean_environment
 
 from pipeline.layout import RunLayout
-from pipeline.write import rows_in_parts
+from pipeline.parts import rows_in_parts
 
 ATTEMPT_S = 600.0
 """An attempt that has not ended by then hangs: past Ray's and the store's own patience."""

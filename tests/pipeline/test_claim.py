@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline import claim
-from pipeline.claim import take_claim
+from pipeline.claim import last_holder, take_claim
 from pipeline.errors import ClaimError
 from pipeline.layout import RunLayout
 
@@ -193,6 +193,36 @@ def test_what_ended_the_run_is_not_hidden_by_the_release(layout: RunLayout, monk
     with pytest.raises(ValueError, match="the first error"), take_claim(layout):
         monkeypatch.setattr(claim, "write_atomic", down)
         raise ValueError("the first error")
+
+
+def test_the_last_holder_is_told_without_waiting(layout: RunLayout) -> None:
+    """Nobody; this process while it works; nobody living once it has let go."""
+    assert last_holder(layout) is None
+    with take_claim(layout):
+        holder = last_holder(layout)
+        assert holder
+        assert (holder.pid, holder.lives) == (os.getpid(), True)
+        assert holder.silent_s < 60
+    released = last_holder(layout)
+    assert released
+    assert not released.lives
+
+
+@pytest.mark.parametrize(("silent_s", "lives"), [(1.0, True), (3600.0, False), (-30.0, True)])
+def test_a_holder_elsewhere_lives_while_it_is_heard_of(layout: RunLayout, silent_s: float, lives: bool) -> None:
+    """By its last sign of life; one whose clock is ahead of ours is no older than now."""
+    leave_claim(layout, beat=time.time_ns() - int(silent_s * 1e9))
+    holder = last_holder(layout)
+    assert holder
+    assert (holder.host, holder.pid, holder.lives) == ("elsewhere", 7, lives)
+    assert holder.silent_s == pytest.approx(max(0.0, silent_s), abs=5)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"host": "h", "pid": "x", "beat": "y"}'])
+def test_a_claim_that_says_nothing_has_no_holder(layout: RunLayout, text: str) -> None:
+    """Looking at runs fails by no damaged claim."""
+    leave_claim(layout).write_text(text)
+    assert last_holder(layout) is None
 
 
 def test_without_proc_a_dead_holder_is_watched(layout: RunLayout, monkeypatch: pytest.MonkeyPatch) -> None:

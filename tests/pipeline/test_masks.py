@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
 
 from pipeline import masks
-from pipeline.masks import Region, decode, encode, patch_grid, regions_of
+from pipeline.masks import Region, decode, encode, patch_grid, regions_of, run_lengths
 
 # pycocotools hands NumPy an object of an older protocol.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -28,6 +28,37 @@ def test_a_mask_comes_back_bit_for_bit(mask: np.ndarray) -> None:
         found = decode(row)
         assert found.dtype == bool
         np.testing.assert_array_equal(found, mask)
+
+
+@given(MASKS)
+def test_runs_say_what_a_mask_holds(mask: np.ndarray) -> None:
+    """Without making the picture: the runs fill it, the odd ones are its area, and they are its columns' own runs."""
+    runs = run_lengths(encode(mask)["counts"])
+    assert (runs.sum(), runs[1::2].sum()) == (mask.size, mask.sum())
+    values = np.arange(len(runs)) % 2 == 1
+    np.testing.assert_array_equal(np.repeat(values, runs), mask.ravel(order="F"))
+
+
+def test_long_runs_are_read() -> None:
+    """Numbers of several characters, and differences below zero."""
+    mask = np.zeros((1000, 3000), bool)
+    mask[5:990, 100:2900] = True
+    mask[0, 0] = True
+    assert run_lengths(encode(mask)["counts"])[1::2].sum() == mask.sum()
+
+
+@pytest.mark.parametrize("counts", ["", "\x00\x01", "o", "ooooooooooo0", "ä", "0O", "~~"])
+def test_what_is_no_encoding_is_refused(counts: str) -> None:
+    """A damaged text is an error."""
+    with pytest.raises(ValueError, match=r"run|ascii"):
+        run_lengths(counts)
+
+
+@pytest.mark.parametrize("counts", ["1000000000000", "01", "0P5oooo"])
+def test_a_mask_that_does_not_fill_its_size_is_refused(counts: str) -> None:
+    """pycocotools alone would hand out pixels that it never wrote."""
+    with pytest.raises(ValueError, match="run"):
+        decode({"pred_mask": {"size": [4, 4], "counts": counts}})
 
 
 @given(MASKS)

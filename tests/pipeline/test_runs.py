@@ -1,6 +1,7 @@
 """Committed runs and nothing else: the record decides which files are read; the commit, what may become one."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from pipeline import commit
 from pipeline.attempt import Plan, remaining, to_commit
 from pipeline.errors import InputError, RunError
 from pipeline.layout import RunLayout
+from pipeline.parts import parquet_bytes
 from pipeline.plan import PlanSummary, PlanWriter
 from pipeline.runs import records
 from pipeline.schema import PLAN, QUARANTINE, QUARANTINE_FILE, RUN_FORMAT, SCORES
-from pipeline.write import parquet_bytes
 
 
 def put(layout: RunLayout, table: str, name: str, *ids: str) -> str:
@@ -119,6 +120,79 @@ def test_a_record_of_another_format_is_refused(layout: RunLayout, output: str) -
         pipeline.open_run(output, "r1")
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../../etc/passwd",
+        "/etc/passwd",
+        "scores/run_id=r1/../../secret.parquet",
+        "scores/run_id=r1/..\\secret.parquet",
+        "scores/run_id=r2/part-1.parquet",
+        "quarantine/run_id=r1/part-1.parquet",
+        "scores/run_id=r1/sub/part-1.parquet",
+        "scores/run_id=r1/.part-1.parquet",
+        "s3://bucket/part-1.parquet",
+        7,
+        None,
+    ],
+)
+def test_a_record_that_names_anything_else_is_refused(layout: RunLayout, output: str, path: Any) -> None:
+    """A hostile record leads to no file outside of the run's own folders, neither to read it nor to remove it."""
+    put(layout, "scores", "part-1", "a")
+    commit_run(layout, files=[{"table": "scores", "path": path, "rows": 1, "num_bytes": 1}])
+    for run_id in ("r1", None):
+        with pytest.raises(InputError, match=r"runs/r1\.json: expected each file once, as scores/run_id=r1/"):
+            pipeline.open_run(output, run_id)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "expected a run's record in JSON"),
+        ("\xff", "expected a run's record in JSON"),
+        ("[" * 100_000, "expected a run's record in JSON"),
+        ("[]", "got 'list'"),
+        ('{"format": "cops-run/1", "run_id": "../r2"}', "expected the record of run 'r1', got '../r2'"),
+        ('{"format": "cops-run/1", "run_id": "r1"}', "lacks them"),
+    ],
+)
+def test_what_is_no_record_is_refused(layout: RunLayout, output: str, text: str, words: str) -> None:
+    """Damaged or another run's: one clear error that names the file."""
+    Path(layout.work_dir).parent.mkdir(parents=True)
+    Path(layout.commit_path).write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=re.escape(words)) as caught:
+        pipeline.open_run(output, "r1")
+    assert layout.commit_path in str(caught.value)
+
+
+def test_a_file_named_twice_is_refused(layout: RunLayout, output: str) -> None:
+    """Its rows would count twice."""
+    put(layout, "scores", "part-1", "a")
+    file = {"table": "scores", "path": "scores/run_id=r1/part-1.parquet", "rows": 1, "num_bytes": 1}
+    commit_run(layout, files=[file, file])
+    with pytest.raises(InputError, match="each file once"):
+        pipeline.open_run(output)
+
+
+@pytest.mark.parametrize("run_id", ["../r1", "", "a/b", "-x", "r1.json", "r1.png", "a" * 129])
+def test_a_run_id_is_a_name(output: str, run_id: str) -> None:
+    """No id leads out of the folders, nor to what lies beside another run's record."""
+    with pytest.raises(InputError, match="run id: expected letters"):
+        pipeline.open_run(output, run_id)
+
+
+def test_rotten_bytes_are_an_error_for_readers(layout: RunLayout, output: str) -> None:
+    """A bit that flips in a page is found when it is read, not taken for a score."""
+    path = Path(put(layout, "scores", "part-1", *(f"{at:032x}" for at in range(100))))
+    commit_run(layout)
+    data = bytearray(path.read_bytes())
+    column = pq.read_metadata(path).row_group(0).column(0)
+    data[column.data_page_offset + column.total_compressed_size - 3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(OSError, match=r"(?i)crc|checksum"):
+        pipeline.open_run(output).scores.to_table()
+
+
 def test_an_output_moved_elsewhere_is_still_whole(layout: RunLayout, output: str, tmp_path: Path) -> None:
     """Records name their files below the output root, so a copy of it can be read."""
     put(layout, "scores", "part-1", "a")
@@ -160,6 +234,7 @@ def test_counts_come_from_footers(layout: RunLayout) -> None:
     files = commit.data_files(layout, layout.all_parts())
     assert commit.counts_of(files) == {"scored": 3, "quarantined": 1, "bytes": 0}
     first = commit.file_records(files)[0]
+    assert len(first.pop("footer_sha256")) == 64
     size = Path(path).stat().st_size
     assert first == {"table": "scores", "path": "scores/run_id=r1/part-1.parquet", "rows": 2, "num_bytes": size}
     json.dumps(commit.file_records(files))

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline.model import ModelCard
-from pipeline.top import TopImage, contact_sheet, printable, top_table
+from pipeline.top import TopImage, contact_sheet, top_table
 
 CARD = ModelCard(
     method="cops",
@@ -28,15 +28,6 @@ def row(**fields: Any) -> dict[str, Any]:
     scores = {"pred_score": 0.5, "class_score": 0.125, "patch_score_max": 0.8, "pixel_threshold": None}
     kept = {"patch_scores": patches.tobytes(), "map_size": [8, 8], "category": None, "image_uri": "/in/a.png"}
     return scores | kept | fields
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("plain ä 日本", "plain ä 日本"), ("a\nb", "a\\nb"), ("\x1b[31mred", "\\x1b[31mred"), ("a\u202eb", "a\\u202eb")],
-)
-def test_printable(text: str, expected: str) -> None:
-    """Line breaks, terminal codes and marks that turn text round are shown, not obeyed; letters stay."""
-    assert printable(text) == expected
 
 
 def test_the_table_by_hand() -> None:

@@ -12,8 +12,9 @@ from reading import FlakyFileSystem
 
 from pipeline.errors import StoreError
 from pipeline.layout import RunLayout
+from pipeline.parts import rows_in_parts
 from pipeline.schema import localized_schema
-from pipeline.write import TOTALS_KEY, PartWriter, Receipt, rows_in_parts
+from pipeline.write import TOTALS_KEY, PartWriter, Receipt
 
 # docs/design.md's tables, written out once more.
 MASK = "struct<size: list<element: int32>, counts: string>"
