@@ -7,7 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
+
+settings.register_profile("untimed", deadline=None)  # no machine is too slow for a test
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ def step_by_step(scores, *, image_size, size_hw, sigma_px):
     return resized[:, 0].numpy()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     grid=st.integers(1, 9),
     patch=st.integers(1, 14),

@@ -26,7 +26,7 @@ def assert_same(left, right, atol=1e-5):
         np.testing.assert_allclose(getattr(left, name), getattr(right, name), atol=atol, err_msg=name)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(order=st.permutations(range(5)), batch_size=st.integers(1, 6))
 def test_neither_order_nor_batch_changes_a_score(small, order, batch_size):
     """Images in any order and batch size score as each does alone."""

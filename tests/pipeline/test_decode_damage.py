@@ -87,7 +87,7 @@ def outcome(data: bytes) -> np.ndarray | Reason:
         return rejected.reason
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(named, st.data())
 def test_a_cut_file_is_never_half_read(name: str, data: st.DataObject) -> None:
     """Cut anywhere, a picture decodes to the very same pixels or is rejected."""
@@ -114,7 +114,7 @@ def test_the_last_bytes_count(name: str) -> None:
         assert isinstance(found, Reason) or np.array_equal(found, WHOLE[name])
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(named, st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 7)), min_size=1, max_size=6))
 def test_flipped_bits_raise_nothing_else(name: str, flips: list[tuple[float, int]]) -> None:
     """Whatever bits are wrong: a picture or a reason. (Only PNG has checksums to tell that pixels are wrong.)"""
@@ -125,7 +125,7 @@ def test_flipped_bits_raise_nothing_else(name: str, flips: list[tuple[float, int
     assert isinstance(found, Reason) or (found.dtype == np.uint8 and found.shape[2] == 3)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from([name for name in sorted(PICTURES) if name.startswith("png")]), st.data())
 def test_a_png_with_a_wrong_bit_never_shows_other_pixels(name: str, data: st.DataObject) -> None:
     """PNG's checksums are tested: one flipped bit is rejected, or changes nothing that is seen."""
@@ -135,7 +135,7 @@ def test_a_png_with_a_wrong_bit_never_shows_other_pixels(name: str, data: st.Dat
     assert isinstance(found, Reason) or np.array_equal(found, WHOLE[name])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from([b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"II*\0", b"GIF89a", b"BM"]),
     st.binary(max_size=300),

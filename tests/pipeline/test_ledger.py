@@ -49,7 +49,7 @@ def test_what_is_uneven_is_counted(
     assert 0 < len(found.examples) <= 9
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(*[st.lists(st.sampled_from("abcdef"), max_size=8) for _ in range(2)], st.sets(st.sampled_from("abcdef")))
 def test_balance_agrees_with_counting(scores: list[str], quarantine: list[str], plan: set[str]) -> None:
     """Whatever the tables hold, the SQL counts as plain Python does."""

@@ -74,7 +74,7 @@ def test_the_mask_is_the_contracts(size_hw: tuple[int, int], seed: int) -> None:
         assert sum(region["area"] for region in found["regions"]) == mask.sum()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 10**6), st.integers(1, 130), st.integers(1, 130), st.floats(0.01, 1))
 def test_nothing_hot_lies_outside_the_crop(seed: int, height: int, width: int, level: float) -> None:
     """The crop is the full map cut out, and outside of it the map stays below the level."""

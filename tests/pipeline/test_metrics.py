@@ -53,7 +53,7 @@ def brute_force_aupro(maps, masks, limit):
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_pixel_metrics_are_those_of_scikit_learn(seed):
     """Counting by value loses nothing: AUROC, AP and F1-max to 1e-9 of all pixels in one list."""
     maps, masks = make_maps(seed)
@@ -69,7 +69,7 @@ def test_pixel_metrics_are_those_of_scikit_learn(seed):
 
 
 @given(seed=st.integers(0, 2**32 - 1), limit=st.sampled_from([0.05, 0.3, 1.0]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_aupro_is_that_of_brute_force(seed, limit):
     """Thresholding at every value and looking at every region gives the same area."""
     maps, masks = make_maps(seed)
@@ -77,7 +77,7 @@ def test_aupro_is_that_of_brute_force(seed, limit):
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_monotone_changes_change_no_metric(seed):
     """Metrics see the order of the scores alone."""
     maps, masks = make_maps(seed)

@@ -175,7 +175,7 @@ def test_a_missing_end_mark_is_told(tmp_path: Path, make_tar: MakeTar) -> None:
 WHOLE_MEMBERS = [("a.jpg", b"x" * 700), ("a.json", b"{}"), ("b.png", b"y" * 512), ("c.jpg", b"z" * 10)]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.integers(0, 11 * 512))
 def test_a_cut_tar_is_told_and_keeps_what_is_whole(tmp_path: Path, make_tar: MakeTar, cut: int) -> None:
     """Cut anywhere before its end mark: every picture that lies whole is planned, and one row tells of the cut."""
@@ -190,7 +190,7 @@ def test_a_cut_tar_is_told_and_keeps_what_is_whole(tmp_path: Path, make_tar: Mak
     assert keys(whole) == expected
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 10 * 512 - 1), value=st.integers(0, 255), form=st.sampled_from([0, 1, 2]))
 def test_a_damaged_tar_raises_nothing(tmp_path: Path, make_tar: MakeTar, place: int, value: int, form: int) -> None:
     """Any wrong byte: items and at most a verdict, no exception; no range lies before the file's start."""

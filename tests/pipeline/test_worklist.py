@@ -37,7 +37,7 @@ def write(root: Root, runs: list[tuple[str, int, int, int]]) -> tuple[list[str],
     return writer.close(), table
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(RUNS, st.integers(20, 100))
 def test_tasks_cover_every_row_once(runs: list[tuple[str, int, int, int]], rows_per_file: int) -> None:
     """Read one after the other, the tasks give the plan back; no task has more rows than it may."""
