@@ -21,12 +21,8 @@ class Nodes:
         self.process: subprocess.Popen[str] | None = None
         self.address = ""
 
-    @property
-    def are_up(self) -> bool:
-        return self.process is not None and self.process.poll() is None
-
     def up(self) -> str:
-        if not self.are_up:
+        if self.process is None or self.process.poll() is not None:
             command = [sys.executable, str(HERE / "nodes.py"), str(self.count), str(self.spill)]
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,

@@ -30,6 +30,7 @@ ATTEMPT_S = 600.0
 _SILENCE_S = 420.0  # docs/operations.md promises an end by then
 _ANY_TIME = 0.3  # of the faults come while a run starts, plans or commits as well as while it scores
 _SPREAD_S = 8.0
+_LAST = {"kill -9 driver", "SIGTERM driver", "lost head", "store: never answers"}  # of an attempt
 _SLACK = 256  # images: what actors had in hand when a fault was counted
 
 
@@ -84,12 +85,14 @@ class Harness:
             process, notes = self.start(place, run_id)
             met: list[tuple[str, float]] = []
             began = time.monotonic()
-            while waiting and self.nodes.are_up and self.moment_comes(process, notes):
+            while waiting and self.moment_comes(process, notes):
                 kind = waiting[0]
                 if self.inflict(kind, place, process, notes):
                     waiting.pop(0)
                     met.append((kind, time.monotonic() - began))
                     lost = max(lost, scored(notes) - written(place, run_id))
+                    if kind in _LAST:
+                        break
             try:
                 code = process.wait(ATTEMPT_S)
             except subprocess.TimeoutExpired:
