@@ -1,4 +1,4 @@
-"""TIFFs of float colours or 64-bit floats: Pillow does not know them, OpenCV decodes them, their tags are read here."""
+"""What a TIFF's tags say: of floats that Pillow does not know and OpenCV decodes, of its tiles, of its end."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ from typing import Any
 
 from PIL import TiffImagePlugin
 
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter two of BigTIFF
+_BIG_ENDIAN_BIGTIFF = TIFF_SIGNATURES[3]  # Pillow takes it for a TIFF of another version
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES = 256, 257, 258, 262, 277
 _OFFSETS, _SIZES = (273, 324), (279, 325)  # of strips, of tiles
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323
 _PLANES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 284, 338, 339
 _SEPARATE_PLANES, _FLOAT = 2, 3
 _FORMATS = {1: "unsigned", 2: "signed", 3: "float"}
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # what OpenCV decodes
 _PHOTOMETRICS = {1: (0, 1), 3: (2,), 4: (2,)}
 _HEADER_BYTES = {42: 8, 43: 16}  # of TIFF and BigTIFF
+_BIG = 43
+_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class FloatTiff:
     """The first page of such a TIFF, as its tags describe it."""
 
     size: tuple[int, int]
+    tile_size: tuple[int, int]
     channels: int
     bits: int
     zero_is_white: bool
@@ -47,15 +53,47 @@ def read_float_tiff(data: bytes) -> FloatTiff | None:
         return None
 
 
-def describe_tiff(data: bytes) -> str:
-    """What a TIFF that nothing here reads says of itself, in words."""
+def tile_size(tags: Any) -> tuple[int, int]:
+    """Width and height of its tiles, which may be far larger than the picture; (1, 1) where it has none."""
+    return int(tags.get(_TILE_WIDTH, 1)), int(tags.get(_TILE_HEIGHT, 1))
+
+
+def describe_tiff(data: bytes) -> str | None:
+    """What a TIFF that nothing here reads says of itself, in words; None where its header cannot be read."""
+    if data.startswith(_BIG_ENDIAN_BIGTIFF):
+        return "a big-endian BigTIFF, a kind that is not read; store it as a little-endian one"
     try:
         tags = _tags(data)
         bits = "+".join(str(depth) for depth in tags[_BITS][:8])
         kind = _FORMATS.get(tags.get(_SAMPLE_FORMAT, (1,))[0], "unsigned")
     except Exception:  # noqa: BLE001 -- it is refused anyway; this is about the words
-        return "a TIFF whose header cannot be read"
+        return None
     return f"a TIFF of {bits} bits, {kind}, a kind that is not read; store it as 8 or 16 bits, or as 32-bit float"
+
+
+def tiff_ends_early(data: bytes) -> bool:
+    """Whether its first directory, a value in it, or a strip or tile lies beyond the file's end."""
+    order: Any = "little" if data[:2] == b"II" else "big"
+    big = int.from_bytes(data[2:4], order) == _BIG
+    word, counted, entry_bytes = (8, 8, 20) if big else (4, 2, 12)
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(data[at : at + size], order)
+
+    first = number(word, word)
+    if len(data) >= 2 * word and first < 2 * word:  # within the header: no place at all
+        return False
+    start, entries = first + counted, number(first, counted)
+    if max(2 * word, start + entries * entry_bytes) > len(data):
+        return True
+    for at in range(start, start + entries * entry_bytes, entry_bytes):
+        size = _TYPE_BYTES.get(number(at + 2, 2), 0) * number(at + 4, word)
+        if size > word and number(at + 4 + word, word) + size > len(data):
+            return True
+    try:
+        return _picture_end(_tags(data)) > len(data)
+    except Exception:  # noqa: BLE001 -- damaged in other ways
+        return False
 
 
 def _tags(data: bytes) -> Any:
@@ -73,14 +111,24 @@ def _described(tags: Any) -> FloatTiff | None:
         return None
     if channels > 1 and tags.get(_PLANES) == _SEPARATE_PLANES:
         return None
-    offsets, sizes = (next(tags[tag] for tag in either if tag in tags) for either in (_OFFSETS, _SIZES))
-    if 0 in offsets:  # a part that was never written
+    if 0 in _one_of(tags, _OFFSETS):  # a part that was never written
         return None
     return FloatTiff(
         size=(int(tags[_WIDTH]), int(tags[_HEIGHT])),
+        tile_size=tile_size(tags),
         channels=channels,
         bits=bits.pop(),
         zero_is_white=tags.get(_PHOTOMETRIC) == 0,
         extra_samples=(tags.get(_EXTRA_SAMPLES) or (0,))[0],
-        end=max(offset + size for offset, size in zip(offsets, sizes, strict=True)),
+        end=_picture_end(tags),
     )
+
+
+def _picture_end(tags: Any) -> int:
+    pieces = zip(_one_of(tags, _OFFSETS), _one_of(tags, _SIZES), strict=True)
+    return max(int(offset) + int(size) for offset, size in pieces)
+
+
+def _one_of(tags: Any, either: tuple[int, int]) -> tuple[int, ...]:
+    found: tuple[int, ...] = next(tags[tag] for tag in either if tag in tags)
+    return found
