@@ -147,7 +147,7 @@ def _row_guard(data: bytes) -> Iterator[None]:
         except ImageRejected:
             raise
         except UnidentifiedImageError as exc:
-            raise ImageRejected(*verdict(data, "its header cannot be read")) from exc
+            raise ImageRejected(*verdict(data, None)) from exc
         except MemoryError as exc:
             raise ImageRejected(Reason.OUT_OF_MEMORY, "decoding it ran out of memory") from exc
         except Exception as exc:  # the row guard of the whole pipeline
@@ -275,7 +275,7 @@ def _deep_pixels(data: bytes) -> npt.NDArray[np.generic]:
 
     values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None:
-        raise ImageRejected(Reason.CORRUPT, "a picture of more than 8 bits a channel that OpenCV cannot decode")
+        raise ImageRejected(*verdict(data, "a picture of more than 8 bits a channel that OpenCV cannot decode"))
     if values.ndim == 3 and values.shape[2] == 4:
         blue = values[:, :, 0].copy()
         values[:, :, 0], values[:, :, 2] = values[:, :, 2], blue

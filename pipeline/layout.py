@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pipeline.errors import InputError
 from pipeline.storage import Root, create_once, open_root, write_atomic
-from pipeline.store_errors import with_patience
+from pipeline.store_errors import describe, with_patience
 
 Table = Literal["scores", "quarantine"]
 TABLES: tuple[Table, ...] = ("scores", "quarantine")
@@ -63,10 +64,18 @@ class RunLayout:
         return sorted(path for path in names if path.endswith(ending) and not path.rpartition("/")[2].startswith("."))
 
     def read_json(self, path: str) -> dict[str, Any] | None:
+        """What a file of ours holds; None where it is not there.
+
+        Raises:  InputError: it is damaged.
+        """
         try:
-            loaded: dict[str, Any] = json.loads(with_patience(lambda: self.root.fs.cat_file(path), self.root.uri(path)))
+            loaded = json.loads(with_patience(lambda: self.root.fs.cat_file(path), self.root.uri(path)))
         except FileNotFoundError:
             return None
+        except (ValueError, RecursionError) as exc:
+            raise InputError(f"{self.root.uri(path)}: damaged; expected JSON: {describe(exc)}") from exc
+        if not isinstance(loaded, dict):
+            raise InputError(f"{self.root.uri(path)}: damaged; expected a JSON object, got {type(loaded).__name__}")
         return loaded
 
     def write_json(self, path: str, value: dict[str, Any], *, once: bool = False) -> None:

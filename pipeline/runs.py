@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from pipeline.errors import InputError
-from pipeline.layout import RunLayout, Table
+from pipeline.layout import TABLES, RunLayout, Table
 from pipeline.schema import QUARANTINE, RUN_FORMAT, SCORES
 from pipeline.storage import open_root, redact
+from pipeline.store_errors import describe
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Run:
 def open_run(output: str, run_id: str | None = None) -> Run:
     """A committed run's tables; the one committed last where no id is given.
 
-    Raises:  InputError: there is no such committed run.
+    Raises:  InputError: there is no such committed run, its record is damaged, or a file that it names is.
     """
     if run_id is None:
         committed = list(records(output))
@@ -41,7 +42,10 @@ def open_run(output: str, run_id: str | None = None) -> Run:
             raise InputError(f"{redact(output)}: run {run_id!r} has no record, so it was not committed (yet)")
         record = found
     layout = RunLayout.at(output, record["run_id"])
-    tables = {table: _dataset(layout, record, table, schema) for table, schema in _SCHEMAS.items()}
+    try:
+        tables = {table: _dataset(layout, record, table, schema) for table, schema in _SCHEMAS.items()}
+    except (OSError, ValueError, pa.ArrowException) as exc:
+        raise InputError(f"{redact(output)}: run {record['run_id']!r} cannot be read: {describe(exc)}") from exc
     return Run(record["run_id"], record, tables["scores"], tables["quarantine"])
 
 
@@ -51,14 +55,24 @@ _SCHEMAS: dict[Table, pa.Schema] = {"scores": SCORES, "quarantine": QUARANTINE}
 def read_record(layout: RunLayout) -> dict[str, Any] | None:
     """The commit record of a run, None where it is not committed.
 
-    Raises:  InputError: the record is of another format, made by another version.
+    Raises:  InputError: the record is damaged, or of another format, made by another version.
     """
     record = layout.read_json(layout.commit_path)
-    if record is not None and record.get("format") != RUN_FORMAT:
+    if record is None:
+        return None
+    if record.get("format") != RUN_FORMAT:
         raise InputError(
             f"{layout.commit_path}: expected a record of format {RUN_FORMAT}, got {record.get('format')!r}"
         )
+    files = record.get("files")
+    texts = [record.get(name) for name in ("run_id", "committed_at")]
+    if not isinstance(files, list) or not all(isinstance(text, str) for text in texts) or not all(map(_is_file, files)):
+        raise InputError(f"{layout.commit_path}: damaged; expected run_id, committed_at and the list of its files")
     return record
+
+
+def _is_file(told: Any) -> bool:
+    return isinstance(told, dict) and told.get("table") in TABLES and isinstance(told.get("path"), str)
 
 
 def records(output: str) -> Iterator[dict[str, Any]]:

@@ -58,19 +58,19 @@ def objection(data: bytes) -> Verdict | None:
     return None
 
 
-def verdict(data: bytes, words: str) -> Verdict:
+def verdict(data: bytes, words: str | None) -> Verdict:
     """Why a file that a decoder refused is bad.
 
-    Args:    words: the decoder's own, for a file of a known format.
+    Args:    words: the decoder's own; None where it could not make anything of the header.
     """
     form = format_of(data)
     if form is None or (form == "BMP" and _is_text(data)):
         return Reason.NOT_AN_IMAGE, _what_lies_there(data)
     if _ENDS_EARLY[form](data):
-        return Reason.TRUNCATED, f"a {form} that ends before its picture does: {words}"
-    if told := _kind_not_read(form, data):
+        return Reason.TRUNCATED, f"a {form} that ends before its picture does" + (f": {words}" if words else "")
+    if told := describe_tiff(data) if form == "TIFF" and words is None else _kind_not_read(form, data):
         return Reason.UNSUPPORTED, told
-    return Reason.CORRUPT, words
+    return Reason.CORRUPT, words or f"a {form} whose header cannot be read"
 
 
 def _what_lies_there(data: bytes) -> str:
@@ -86,9 +86,7 @@ def _is_text(data: bytes) -> bool:
 
 
 def _kind_not_read(form: str, data: bytes) -> str | None:
-    """A kind of a known format that is not read, in words."""
-    if form == "TIFF":
-        return describe_tiff(data)
+    """A kind of JPEG or BMP that is not read, in words."""
     if form == "BMP" and (compression := _little(data, 30, 4)) not in _BMP_COMPRESSIONS_READ:
         return f"a BMP of compression {compression}, a kind that is not read"
     if form == "JPEG":

@@ -65,6 +65,7 @@ def _pictures() -> dict[str, bytes]:
         "tiff 16 bits": _tiff(noise, photometric="rgb"),
         "tiff 16 bits strips": _tiff(noise[:, :, 0], rowsperstrip=4),
         "tiff 16 bits zlib": _tiff(noise[:, :, 0], compression="zlib"),
+        "tiff 16 bits tiles": _tiff(noise, photometric="rgb", tile=(16, 16)),
         "tiff float": _tiff((noise[:, :, 0] / 65535).astype(np.float32)),
         "tiff float colours": _tiff((noise / 65535).astype(np.float32), photometric="rgb"),
         "tiff 64-bit float": _tiff((noise[:, :, 0] / 65535).astype(np.float64), compression="zlib", rowsperstrip=4),

@@ -116,6 +116,7 @@ def reframed(frame: int, bits: int) -> bytes:
         (damaged(saved("PNG"), 8 + 8, b"\xff"), Reason.CORRUPT),
         (damaged(saved("GIF"), 13, b"\xff" * 2000), Reason.CORRUPT),
         (damaged(saved("TIFF"), 4, bytes(4)), Reason.CORRUPT),
+        (damaged(saved("TIFF", compression="tiff_adobe_deflate"), 8, b"\xff" * 8), Reason.CORRUPT),
         (damaged(saved("BMP"), 14, b"\x13"), Reason.CORRUPT),
         (damaged(saved("WEBP"), 12, b"\xff" * 40), Reason.CORRUPT),
         (saved("JPEG")[:2] + b"\xff\xe0\0\2" + saved("JPEG")[-2:], Reason.CORRUPT),
@@ -123,9 +124,20 @@ def reframed(frame: int, bits: int) -> bytes:
         (reframed(0xC3, 8), Reason.UNSUPPORTED),
         (reframed(0xC1, 12), Reason.UNSUPPORTED),
     ],
-    ids=["png", "gif", "tiff", "bmp", "webp", "jpeg", "bmp that holds a png", "lossless jpeg", "jpeg of 12 bits"],
+    ids=[
+        "png",
+        "gif",
+        "tiff",
+        "tiff's data",
+        "bmp",
+        "webp",
+        "jpeg",
+        "bmp that holds a png",
+        "lossless jpeg",
+        "jpeg of 12 bits",
+    ],
 )
-def test_a_damaged_header_is_no_other_kind_of_file(data: bytes, reason: Reason) -> None:
+def test_a_damaged_picture_is_no_other_kind_of_file(data: bytes, reason: Reason) -> None:
     """It begins as a picture does: `corrupt`, or `unsupported` where its header names a kind that is not read."""
     assert outcome(data) == reason
 
