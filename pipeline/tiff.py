@@ -11,6 +11,7 @@ from PIL import TiffImagePlugin
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter two of BigTIFF
 _BIG_ENDIAN_BIGTIFF = TIFF_SIGNATURES[3]  # Pillow takes it for a TIFF of another version
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES = 256, 257, 258, 262, 277
+_ESSENTIAL = (_WIDTH, _HEIGHT, 259, _PHOTOMETRIC)  # and the compression
 _OFFSETS, _SIZES = (273, 324), (279, 325)  # of strips, of tiles
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
 _PLANES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 284, 338, 339
@@ -64,11 +65,13 @@ def describe_tiff(data: bytes) -> str | None:
         return "a big-endian BigTIFF, a kind that is not read; store it as a little-endian one"
     try:
         tags = _tags(data)
-        bits = "+".join(str(depth) for depth in tags[_BITS][:8])
+        width, height, compression, photometric = (int(tags[tag]) for tag in _ESSENTIAL)
+        bits = "+".join(str(int(depth)) for depth in tags[_BITS][:8])
         kind = _FORMATS.get(tags.get(_SAMPLE_FORMAT, (1,))[0], "unsigned")
     except Exception:  # noqa: BLE001 -- it is refused anyway; this is about the words
         return None
-    return f"a TIFF of {bits} bits, {kind}, a kind that is not read; store it as 8 or 16 bits, or as 32-bit float"
+    told = f"{width}×{height} pixels of {bits} bits, {kind}, compression {compression}, photometric {photometric}"
+    return f"a TIFF of {told}, a kind that is not read; plain RGB or grey of 8 or 16 bits, or 32-bit float, is"
 
 
 def tiff_ends_early(data: bytes) -> bool:

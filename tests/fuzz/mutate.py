@@ -13,7 +13,7 @@ SHARES = {  # of the inputs, in percent
     "image": 82, "large": 1, "tar": 5, "shard": 3, "manifest": 5, "checkpoint": 1, "thresholds": 1, "record": 2,
 }  # fmt: skip
 _PLANS = {"whole": 2, "junk behind": 3, "cut": 12, "text": 3, "too large": 6, "bit": 12, "damage": 62}
-_MOST_STEPS = 4
+_STEPS = (1, 1, 1, 2, 3, 5)  # of damage, as often as not a single one
 _TEXTS = (
     b"<!DOCTYPE html>\n<html><head><title>503</title></head><body>Service Unavailable</body></html>\n",
     b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>",
@@ -52,7 +52,7 @@ def mutant(seed: int, number: int) -> Mutant:
 def _damaged(chosen: Seed, rng: random.Random) -> Mutant:
     data, steps = chosen.data, []
     own = fields.DAMAGES.get(chosen.form, ())
-    for _ in range(rng.randint(1, _MOST_STEPS)):
+    for _ in range(rng.choice(_STEPS)):
         step = rng.choice(own) if own and rng.random() < 0.5 else rng.choice(_DAMAGES)
         steps.append(step.__name__.strip("_"))
         data = step(data, rng)
