@@ -18,6 +18,7 @@ PICTURE_OUTCOMES = REASONS | {
     "duplicate",
     "bad_name",
     "not_found",
+    "read_error",
     "bad_uri",
     "bad_manifest_row",
 }
