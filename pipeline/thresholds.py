@@ -52,13 +52,13 @@ def read_thresholds(uri: str, model_id: str) -> Thresholds:
     name = redact(uri)
     try:
         with root.fs.open(root.path, "rb") as file:
-            table = pq.read_table(file, columns=list(COLUMNS))
-        rows = table.to_pylist()
+            table = pq.read_table(file)
+        missing = [column for column in COLUMNS if column not in table.column_names]
+        rows = [] if missing else table.select(COLUMNS).to_pylist()
     except FileNotFoundError as exc:
         raise InputError(f"--thresholds: there is no {name}") from exc
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as exc:  # ValueError: text that is no UTF-8
+    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as exc:  # ValueError: text that is none
         raise InputError(f"--thresholds: {name} cannot be read as a Parquet file: {exc}") from exc
-    missing = [column for column in COLUMNS if column not in table.column_names]
     if missing:
         raise InputError(f"--thresholds: {name}: expected the columns {', '.join(COLUMNS)}; missing: {missing}")
     category = table.schema.field("category").type
