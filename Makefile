@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 RUN_ID ?= $(shell date -u +run-%Y-%m-%dT%H-%M-%SZ)
 ARGS   ?=
 
-.PHONY: help setup score evaluate test test-all check bench embedded-model submit
+.PHONY: help setup score evaluate test test-all check fuzz bench embedded-model submit
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ check: setup  ## format, lint, types, layers: what CI runs before the tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+fuzz: setup  ## 100,000 damaged files through the readers, some five minutes; the report in build/fuzz/, ARGS='--seed 2'
+	$(BIN)/python tests/fuzz/fuzz.py $(ARGS)
 
 bench: setup  ## measure: model, precision, pipeline, scale, training; some two hours; pages in benchmarks/results/
 	$(BIN)/python benchmarks/model.py

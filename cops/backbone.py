@@ -12,6 +12,8 @@ from torch import nn
 from cops.config import CopsConfig
 from cops.errors import ConfigError
 
+_MOST_LAYERS = 256  # CLIP's largest has 64; each costs a millisecond to build, even if a damaged header names millions
+
 
 def architecture(backbone: str | Mapping[str, Any]) -> dict[str, Any]:
     """The open_clip model config of a backbone: looked up by name, or given.
@@ -31,6 +33,9 @@ def architecture(backbone: str | Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError("the backbone config's vision_cfg and text_cfg must be objects")
     if vision.get("timm_model_name") or not isinstance(vision.get("layers", 12), int) or "hf_model_name" in text:
         raise ConfigError(f"{_name(backbone)} is not a plain CLIP vision transformer with CLIP's text tower")
+    layers = [part.get("layers", 12) for part in (vision, text)]
+    if not all(isinstance(count, int) and count <= _MOST_LAYERS for count in layers):
+        raise ConfigError(f"layers must be whole numbers, {_MOST_LAYERS} at most; got {layers}")
     if text.get("hf_tokenizer_name"):
         raise ConfigError(f"{_name(backbone)} has another tokenizer than CLIP's, whose tokens CoPS's prompts hold")
     return found

@@ -7,7 +7,7 @@ import io
 import json
 import tarfile
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,9 +16,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pictures import large_pictures, small_pictures
-
-from cops.assembly import assemble
-from cops.checkpoint import save_checkpoint
 
 MODEL_ID = "0123456789abcdef0123456789abcdef"  # of the threshold tables
 _SMALL_CLIP = {
@@ -40,21 +37,13 @@ class Seed:
 
 
 @cache
-def seeds() -> dict[str, list[Seed]]:
-    """By target; `large` are pictures, too."""
-    pictures = small_pictures()
-    return {
-        "image": [Seed("image", form, name, data) for form, kinds in pictures.items() for name, data in kinds.items()],
-        "large": [
-            Seed("image", form, name, data) for form, kinds in large_pictures().items() for name, data in kinds.items()
-        ],
-        "tar": [Seed("tar", "tar", name, data) for name, data in _tars(pictures).items()],
-        "shard": [Seed("shard", "parquet", name, data) for name, data in _shards(pictures).items()],
-        "manifest": [Seed("manifest", f"{form} manifest", form, data) for form, data in _manifests().items()],
-        "checkpoint": [Seed("checkpoint", "checkpoint", "small", _checkpoint())],
-        "thresholds": [Seed("thresholds", "thresholds", "table", _thresholds())],
-        "record": [Seed("record", "run record", "record", _record())],
-    }
+def seeds(kind: str) -> list[Seed]:
+    """The whole files of a kind; `large` are pictures, too."""
+    return _MAKERS[kind]()
+
+
+def _images(pictures: dict[str, dict[str, bytes]]) -> list[Seed]:
+    return [Seed("image", form, name, data) for form, kinds in pictures.items() for name, data in kinds.items()]
 
 
 def _tar(members: Iterable[tuple[str | tarfile.TarInfo, bytes]], form: int) -> bytes:
@@ -117,6 +106,9 @@ def _manifests() -> dict[str, bytes]:
 
 
 def _checkpoint() -> bytes:
+    from cops.assembly import assemble  # noqa: PLC0415 -- torch takes seconds
+    from cops.checkpoint import save_checkpoint  # noqa: PLC0415
+
     made = assemble(_SMALL_CLIP, image_size=28, sot_id=0, stop_id=1, eot_id=4, heads=1, samples=1, deep_layers=1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "small.safetensors"
@@ -137,3 +129,16 @@ def _record() -> bytes:
         "model_id": MODEL_ID, "config": {"decode": {}}, "counts": {"planned": 1}, "files": files,
     }  # fmt: skip
     return json.dumps(record, indent=2).encode()
+
+
+_MAKERS: dict[str, Callable[[], list[Seed]]] = {
+    "image": lambda: _images(small_pictures()),
+    "large": lambda: _images(large_pictures()),
+    "tar": lambda: [Seed("tar", "tar", name, data) for name, data in _tars(small_pictures()).items()],
+    "shard": lambda: [Seed("shard", "parquet", name, data) for name, data in _shards(small_pictures()).items()],
+    "manifest": lambda: [Seed("manifest", f"{form} manifest", form, data) for form, data in _manifests().items()],
+    "checkpoint": lambda: [Seed("checkpoint", "checkpoint", "small", _checkpoint())],
+    "thresholds": lambda: [Seed("thresholds", "thresholds", "table", _thresholds())],
+    "record": lambda: [Seed("record", "run record", "record", _record())],
+}
+KINDS = tuple(_MAKERS)

@@ -12,6 +12,7 @@ from corpus import Seed, seeds
 SHARES = {  # of the inputs, in percent
     "image": 82, "large": 1, "tar": 5, "shard": 3, "manifest": 5, "checkpoint": 1, "thresholds": 1, "record": 2,
 }  # fmt: skip
+_SPLICED = ("image",) * 8 + ("tar", "shard", "manifest", "record")  # where the second half of a splice comes from
 _PLANS = {"whole": 2, "junk behind": 3, "cut": 12, "text": 3, "too large": 6, "bit": 12, "damage": 62}
 _STEPS = (1, 1, 1, 2, 3, 5)  # of damage, as often as not a single one
 _TEXTS = (
@@ -40,7 +41,7 @@ def mutant(seed: int, number: int) -> Mutant:
     """Input `number` of a seed."""
     rng = random.Random(f"{seed}:{number}")
     kind = rng.choices(list(SHARES), list(SHARES.values()))[0]
-    chosen = rng.choice(seeds()[kind])
+    chosen = rng.choice(seeds(kind))
     plan = rng.choices(list(_PLANS), list(_PLANS.values()))[0]
     if plan in ("text", "too large", "junk behind") and chosen.target != "image":
         plan = "damage"
@@ -104,7 +105,7 @@ def _cut(data: bytes, rng: random.Random) -> bytes:
 
 def _splice(data: bytes, rng: random.Random) -> bytes:
     """The first part of this file and the last of another."""
-    other = rng.choice(seeds()["image" if rng.random() < 0.8 else rng.choice(list(SHARES))]).data
+    other = rng.choice(seeds(rng.choice(_SPLICED))).data
     return data[: _place(data, rng)] + other[rng.randrange(len(other)) :]
 
 

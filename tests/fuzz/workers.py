@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
 import multiprocessing as mp
 import os
@@ -11,13 +10,14 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from mutate import mutant
+from corpus import KINDS, seeds
+from mutate import Mutant, mutant
 
 LIMIT_S = 10.0
 """Of processor time that an input may take."""
@@ -73,7 +73,7 @@ class _Worker:
     def _start(self) -> None:
         self.results, theirs = _SPAWN.Pipe(duplex=False)
         self.began = _SPAWN.Value("d", time.monotonic() + _STARTUP_S, lock=False)  # of the input in hand
-        self.process = _SPAWN.Process(target=_work, args=(self.seed, self.left, theirs, self.began, str(self.log)))
+        self.process = _SPAWN.Process(target=BODY, args=(self.seed, self.left, theirs, self.began, str(self.log)))
         self.process.start()
         theirs.close()
 
@@ -83,25 +83,31 @@ class _Worker:
 
     def look(self) -> Iterator[Result]:
         """What is there; an input that took too long, or its process along, is a result too."""
-        with contextlib.suppress(EOFError):
-            while self.is_busy and self.results.poll():
-                yield self._next(self.results.recv())
+        is_closed = yield from self._received()
         if not self.is_busy:
             return
-        if time.monotonic() - self.began.value > PATIENCE_S:
-            self.process.kill()
-            yield from self._lost(f"hangs: ended after {PATIENCE_S:.0f} s")
-        elif not self.process.is_alive() and not self.results.poll():
+        if is_closed:
+            self.process.join()
             code = self.process.exitcode or 0
             yield from self._lost(
                 f"its process died: {signal.Signals(-code).name if code < 0 else f'exit code {code}'}"
             )
+        elif time.monotonic() - self.began.value > PATIENCE_S:
+            self.process.kill()
+            self.process.join()
+            yield from self._received()  # done before the kill
+            yield from self._lost(f"hangs: ended after {PATIENCE_S:.0f} s")
+
+    def _received(self) -> Generator[Result, None, bool]:
+        """The results that are there. Returns: whether the process has closed its end."""
+        try:
+            while self.is_busy and self.results.poll():
+                yield self._next(self.results.recv())
+        except EOFError:
+            return True
+        return False
 
     def _lost(self, failure: str) -> Iterator[Result]:
-        self.process.join()
-        with contextlib.suppress(EOFError):
-            while self.results.poll():  # done before the kill
-                yield self._next(self.results.recv())
         if self.is_busy:
             lost = mutant(self.seed, self.left[0])
             yield self._next(Result(self.left[0], lost.seed.form, lost.seed.name, lost.plan, "lost", failure=failure))
@@ -148,16 +154,18 @@ def _work(seed: int, numbers: range, results: Connection, began: Any, log: str) 
             began.value = time.monotonic()
 
 
+BODY = _work  # of a process; a test puts another one here
+
+
 def _limited_reader() -> Any:
     """`targets.read`, warmed up; then no more address space than it may need."""
-    from corpus import seeds  # noqa: PLC0415 -- in the worker alone, after its environment is set
-    from mutate import Mutant  # noqa: PLC0415
-    from targets import read  # noqa: PLC0415
+    from targets import read  # noqa: PLC0415 -- seconds; in the worker alone, after its environment is set
 
     with tempfile.TemporaryDirectory() as folder:
-        for name, kind in seeds().items():
-            if name != "large":
-                read(Mutant(kind[0], "whole", kind[0].data), Path(folder))
+        for kind in KINDS:
+            first = seeds(kind)[0]
+            if kind != "large":
+                read(Mutant(first, "whole", first.data), Path(folder))
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + _ADDRESS_SPACE
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
