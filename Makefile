@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 RUN_ID ?= $(shell date -u +run-%Y-%m-%dT%H-%M-%SZ)
 ARGS   ?=
 
-.PHONY: help setup score evaluate test test-all check audit bench chaos embedded-model submit
+.PHONY: help setup score evaluate test test-all check audit fuzz bench chaos embedded-model submit
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ audit:  ## known vulnerabilities of what constraints.txt pins; needs a network, 
 	$(PYTHON) -m venv $(VENV)-audit
 	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 	$(VENV)-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
+fuzz: setup  ## 100,000 damaged files through the readers, some five minutes; the report in build/fuzz/, ARGS='--seed 2'
+	$(BIN)/python tests/fuzz/fuzz.py $(ARGS)
 
 bench: setup  ## measure: model, precision, pipeline, scale, training; some two hours; pages in benchmarks/results/
 	$(BIN)/python benchmarks/model.py

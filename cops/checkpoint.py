@@ -35,6 +35,7 @@ EMBEDDED_PATH = Path(__file__).parent / "weights" / "embedded.safetensors"
 SCORING_VERSION = 1  # raise it when a change of the code changes scores
 REMARKS = ("profile", "pretrained", "noise_seed", "vocabulary")  # fields of the config that change no score
 UNUSED = ("logit_scale",)  # τ takes its place
+_UNBUILDABLE = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError)  # torch's, of sizes beyond it
 LISTED = 6  # names that an error message shows of each kind
 
 
@@ -92,8 +93,9 @@ def read_checkpoint(
         tensors |= find_clip(config, clip_weights, accepted=clip_sha256, recorded=provenance.get("clip_sha256"))
     try:
         checked = check_tensors(config, tensors, label=label)
-    except ConfigError as exc:
-        raise CheckpointError(f"{label} describes a model that cannot be built: {exc}") from exc
+    except (ConfigError, *_UNBUILDABLE) as exc:
+        what = str(exc).partition("\n")[0]  # torch adds its stack
+        raise CheckpointError(f"{label} describes a model that cannot be built: {what}") from exc
     return Checkpoint(config=config, provenance=provenance, tensors=checked, own_clip=own_clip)
 
 

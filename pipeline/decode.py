@@ -11,7 +11,6 @@ import io
 import os
 import re
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,12 +18,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from cops.images import MAX_SIDE_PX, TURNED, flatten, orientation_of, strips, upright
 from pipeline.errors import InputError
-from pipeline.float_tiff import FloatTiff, describe_tiff, read_float_tiff
 from pipeline.schema import Reason
+from pipeline.structure import objection, verdict
+from pipeline.tiff import TIFF_SIGNATURES, FloatTiff, read_float_tiff, tile_size
 
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # it writes a line on stderr for every bad TIFF
 
@@ -34,16 +34,16 @@ ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.init()  # registers every plugin; `formats=` below chooses among them
 Image.MAX_IMAGE_PIXELS = None  # ours is checked before any pixel is decoded, and says so in the table
 
-TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter two of BigTIFF
 PILLOWS_FLOAT_TIFF = "L;32F"  # the one kind of float TIFF that Pillow reads
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_PLANES, _TIFF_EXTRA_SAMPLES, _TIFF_SAMPLE_FORMAT = 258, 262, 284, 338, 339
 _SIGNED, _FLOAT, _SEPARATE_PLANES = 2, 3, 2
 _ALPHAS = {1: "premultiplied", 2: "straight"}
-_RIFF_HEADER_BYTES = 8
-_PNG_SIGNATURE_BYTES = 8
 _PNG_HEADER = slice(12, 16)  # after signature 8 and chunk length 4
 _PNG_BIT_DEPTH_AT = 24  # signature 8, chunk length 4, "IHDR" 4, width 4, height 4
 _PNG_COLOUR_AT, _PNG_GREY_ALPHA = 25, 4
+
+PngImagePlugin.MAX_TEXT_CHUNK = 2**24  # of a note or a colour profile, inflated; those of printers take some 2 MiB
+_PILLOWS_LIMITS = ("MAX_TEXT_CHUNK", "MAX_TEXT_MEMORY")
 
 _SCALED_LEAST = 2  # times the model's side, so that what it sees is still an average of several pixels
 
@@ -147,14 +147,14 @@ def _row_guard(data: bytes) -> Iterator[None]:
         except ImageRejected:
             raise
         except UnidentifiedImageError as exc:
-            raise _unidentified(data) from exc
+            raise ImageRejected(*verdict(data, None)) from exc
         except MemoryError as exc:
             raise ImageRejected(Reason.OUT_OF_MEMORY, "decoding it ran out of memory") from exc
         except Exception as exc:  # the row guard of the whole pipeline
             text = f"{type(exc).__name__}: {exc}"[:300]
-            cut = any(word in text.lower() for word in ("truncated", "unexpected end", "not enough", "incomplete"))
-            cut |= data[:4] == b"RIFF" and len(data) < _RIFF_HEADER_BYTES + int.from_bytes(data[4:8], "little")  # WebP
-            raise ImageRejected(Reason.TRUNCATED if cut else Reason.CORRUPT, text) from exc
+            if any(limit in text for limit in _PILLOWS_LIMITS):
+                raise ImageRejected(Reason.TOO_MANY_BYTES, "a PNG whose notes are too long once inflated") from exc
+            raise ImageRejected(*verdict(data, text)) from exc
 
 
 def _check_bytes(data: bytes, rules: DecodeRules) -> None:
@@ -176,13 +176,15 @@ def _decode(data: bytes, rules: DecodeRules, *, least_px: int | None = None) -> 
     _check_bytes(data, rules)
     if data[:4] in TIFF_SIGNATURES and (tiff := read_float_tiff(data)) and tiff.mode != PILLOWS_FLOAT_TIFF:
         return _decode_float_tiff(data, tiff, rules)
+    if refused := objection(data):
+        raise ImageRejected(*refused)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         _check_size(image.size, rules)
         full_size = image.size
         is_scaled = bool(least_px and image.format == "JPEG" and image.draft(None, (least_px, least_px)))
         form, mode, depth = str(image.format), image.mode, _depth(image, data)
-        if form == "PNG":
-            _check_png(data)
+        if form == "TIFF":
+            _check_size(tile_size(image.tag_v2), rules)  # type: ignore[attr-defined]  # decoded whole
         image.load()  # whole or an error: OpenCV below would fill the rest of a cut file with black
         orientation = orientation_of(image)
         clear = _clear_value(image)
@@ -203,7 +205,8 @@ def _decode(data: bytes, rules: DecodeRules, *, least_px: int | None = None) -> 
 
 def _decode_float_tiff(data: bytes, tiff: FloatTiff, rules: DecodeRules) -> Decoded:
     width, height = tiff.size
-    _check_size(tiff.size, rules)
+    for size in (tiff.size, tiff.tile_size):
+        _check_size(size, rules)
     taken = 2 * tiff.bytes_per_pixel + 4  # OpenCV holds a strip beside the numbers, and one strip may be all of them
     if width * height * taken > PEAK_BYTES_PER_PIXEL * rules.max_pixels:
         most = PEAK_BYTES_PER_PIXEL * rules.max_pixels // taken
@@ -227,19 +230,6 @@ def _check_size(size: tuple[int, int], rules: DecodeRules) -> None:
         raise ImageRejected(Reason.TOO_MANY_PIXELS, f"{found} {rules.max_pixels} (--max-pixels)")
     if max(width, height) > MAX_SIDE_PX:
         raise ImageRejected(Reason.TOO_MANY_PIXELS, f"{found} {MAX_SIDE_PX} on the longer side")
-
-
-def _check_png(data: bytes) -> None:
-    """Pillow decodes a PNG whose data fail their checksum, up to where they end: so each chunk's is tested here."""
-    view, at, name = memoryview(data), _PNG_SIGNATURE_BYTES, b""
-    while name != b"IEND":
-        name = bytes(view[at + 4 : at + 8])
-        end = at + 8 + int.from_bytes(view[at : at + 4])  # a chunk is its length 4, name 4, content, checksum 4
-        if len(view) < end + 4:
-            raise ImageRejected(Reason.TRUNCATED, "a PNG that ends before its last chunk does")
-        if zlib.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4]):
-            raise ImageRejected(Reason.CORRUPT, f"a PNG whose chunk {name!r} fails its checksum")
-        at = end + 4
 
 
 @dataclass(frozen=True)
@@ -285,7 +275,7 @@ def _deep_pixels(data: bytes) -> npt.NDArray[np.generic]:
 
     values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None:
-        raise ImageRejected(Reason.CORRUPT, "a picture of more than 8 bits a channel that OpenCV cannot decode")
+        raise ImageRejected(*verdict(data, "a picture of more than 8 bits a channel that OpenCV cannot decode"))
     if values.ndim == 3 and values.shape[2] == 4:
         blue = values[:, :, 0].copy()
         values[:, :, 0], values[:, :, 2] = values[:, :, 2], blue
@@ -349,16 +339,3 @@ def _check_float(values: npt.NDArray[np.generic], rules: DecodeRules) -> None:
     if rules.value_range is None and (low < 0 or high > 1):
         message = f"a float picture with values from {low:g} to {high:g}; say what is black and white by "
         raise ImageRejected(Reason.VALUE_RANGE, message + "--bit-depth-range LO:HI")
-
-
-def _unidentified(data: bytes) -> ImageRejected:
-    """What lies under an image's name, in words."""
-    head = data[:512].lstrip()
-    if data[:4] in TIFF_SIGNATURES:
-        return ImageRejected(Reason.UNSUPPORTED, describe_tiff(data))
-    if head[:1] == b"<":
-        return ImageRejected(Reason.NOT_AN_IMAGE, "it is an HTML or XML page, not a picture")
-    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
-        return ImageRejected(Reason.NOT_AN_IMAGE, "it is text, not a picture")
-    message = f"no picture of a known kind ({', '.join(FORMATS)}); it begins with {data[:8].hex(' ')}"
-    return ImageRejected(Reason.NOT_AN_IMAGE, message)

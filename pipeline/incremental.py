@@ -98,7 +98,8 @@ def known_bad(layout: RunLayout, output: str, parts: list[str]) -> int:
 
 def _decides_alike(record: dict[str, Any], model_id: str, rules: DecodeRules) -> bool:
     """Whether an earlier run would give the same scores for the same bytes."""
-    return bool(record["model_id"] == model_id and record["config"]["decode"] == rules.record())
+    config = record.get("config")
+    return isinstance(config, dict) and record.get("model_id") == model_id and config.get("decode") == rules.record()
 
 
 def _unchanged(layout: RunLayout, output: str, candidates: list[str], max_bytes: int) -> pa.Table:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pipeline.errors import InputError, StoreError
 from pipeline.storage import Root, create_once, open_root, write_atomic
-from pipeline.store_errors import with_patience
+from pipeline.store_errors import describe, with_patience
 
 Table = Literal["scores", "quarantine"]
 TABLES: tuple[Table, ...] = ("scores", "quarantine")
@@ -114,10 +114,18 @@ class RunLayout:
         raise StoreError(f"{self.root.uri(folder)}: could not be listed, its files change all the time")
 
     def read_json(self, path: str) -> dict[str, Any] | None:
+        """What a file of ours holds; None where it is not there.
+
+        Raises:  InputError: it is damaged.
+        """
         try:
-            loaded: dict[str, Any] = json.loads(with_patience(lambda: self.root.fs.cat_file(path), self.root.uri(path)))
+            loaded = json.loads(with_patience(lambda: self.root.fs.cat_file(path), self.root.uri(path)))
         except FileNotFoundError:
             return None
+        except (ValueError, RecursionError) as exc:
+            raise InputError(f"{self.root.uri(path)}: damaged; expected JSON: {describe(exc)}") from exc
+        if not isinstance(loaded, dict):
+            raise InputError(f"{self.root.uri(path)}: damaged; expected a JSON object, got {type(loaded).__name__}")
         return loaded
 
     def write_json(self, path: str, value: dict[str, Any], *, once: bool = False) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,13 +32,16 @@ class Run:
 def open_run(output: str, run_id: str | None = None) -> Run:
     """A committed run's tables; the one committed last where no id is given.
 
-    Raises:  InputError: there is no such committed run.
+    Raises:  InputError: there is no such committed run, its record is damaged, or a file that it names is.
     """
     record = (
         latest_record(output) if run_id is None else record_of(RunLayout.at(output, check_run_id(run_id, "run id")))
     )
     layout = RunLayout.at(output, record["run_id"])
-    tables = {table: _dataset(layout, record, table, schema) for table, schema in _SCHEMAS.items()}
+    try:
+        tables = {table: _dataset(layout, record, table, schema) for table, schema in _SCHEMAS.items()}
+    except (OSError, ValueError, pa.ArrowException) as exc:
+        raise InputError(f"{redact(output)}: run {record['run_id']!r} cannot be read: {describe(exc)}") from exc
     return Run(record["run_id"], record, tables["scores"], tables["quarantine"])
 
 
@@ -72,21 +75,16 @@ def read_record(layout: RunLayout) -> dict[str, Any] | None:
 
     Raises:  InputError: it is no record, of another format, of another run, or names files that are not this run's.
     """
-    where = layout.root.uri(layout.commit_path)
-    try:
-        record = layout.read_json(layout.commit_path)
-    except (ValueError, RecursionError) as exc:
-        raise InputError(f"{where}: expected a run's record in JSON; {describe(exc)}") from exc
+    record = layout.read_json(layout.commit_path)
     if record is not None:
-        _check(record, layout, where)
+        _check(record, layout, layout.root.uri(layout.commit_path))
     return record
 
 
-def _check(record: Any, layout: RunLayout, where: str) -> None:
+def _check(record: Mapping[str, Any], layout: RunLayout, where: str) -> None:
     """Of a record that anybody may have written, what readers go by. Raises as `read_record` does."""
-    found = record.get("format") if isinstance(record, dict) else type(record).__name__
-    if found != RUN_FORMAT:
-        raise InputError(f"{where}: expected a record of format {RUN_FORMAT}, got {found!r:.200}")
+    if record.get("format") != RUN_FORMAT:
+        raise InputError(f"{where}: expected a record of format {RUN_FORMAT}, got {record.get('format')!r:.200}")
     if record.get("run_id") != layout.run_id:
         raise InputError(f"{where}: expected the record of run {layout.run_id!r}, got {record.get('run_id')!r:.200}")
     if not isinstance(record.get("committed_at"), str) or not isinstance(record.get("files"), list):

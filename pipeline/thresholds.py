@@ -54,14 +54,17 @@ def read_thresholds(uri: str, model_id: str) -> Thresholds:
     try:
         with root.fs.open(root.path, "rb") as file:
             table = pq.read_table(file)
+        missing = [column for column in COLUMNS if column not in table.column_names]
+        rows = [] if missing else table.select(COLUMNS).to_pylist()
     except FileNotFoundError as exc:
         raise InputError(f"--thresholds: there is no {name}") from exc
-    except (pa.ArrowException, OSError) as exc:
+    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as exc:  # ValueError: text that is none
         raise InputError(f"--thresholds: {name} cannot be read as a Parquet file: {describe(exc)}") from exc
-    missing = [column for column in COLUMNS if column not in table.column_names]
     if missing:
         raise InputError(f"--thresholds: {name}: expected the columns {', '.join(COLUMNS)}; missing: {missing}")
-    rows = table.select(COLUMNS).to_pylist()
+    category = table.schema.field("category").type
+    if not (pa.types.is_string(category) or pa.types.is_large_string(category) or pa.types.is_null(category)):
+        raise InputError(f"--thresholds: {name}: expected text in category, got {category}")
     others = sorted({str(row["model_id"]) for row in rows} - {model_id})
     if others or not rows:
         raise InputError(

@@ -38,7 +38,7 @@ from pipeline.samples.records import (
 from pipeline.samples.store import Store
 
 RECORD = "archive.json"  # says what the folder holds, and whether all of it
-VERSION = 1  # to be raised when the same settings come to draw other pictures
+VERSION = 2  # to be raised when the same settings come to draw other pictures
 _ROW_GROUP = 64  # images; small, so that a reader of one group holds little
 _A_CORES_WORTH = 1000  # pictures that are worth a process of their own
 

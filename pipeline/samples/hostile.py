@@ -1,8 +1,5 @@
 """Files that a reader must survive: broken, oversized, oddly coded or oddly named ones, with the outcome to expect."""
 
-import io
-import struct
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -11,30 +8,35 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 from PIL import Image
 
+from pipeline.samples import bombs
+from pipeline.samples.bombs import saved
 from pipeline.samples.catalog import draw
-from pipeline.samples.plan import Entry, Hostility, Outcome, Settings, encode, pictures, when_and_where
+from pipeline.samples.plan import Entry, Hostility, Settings, encode, pictures, when_and_where
 
 RGB8 = UInt8[np.ndarray, "h w 3"]
 
 _OWN_PICTURES = 10**9  # the hostile files' pictures are numbered from here, so that they repeat no other
 _EXIF_ORIENTATION, _TURNED_RIGHT = 0x0112, 6
+_ADOBE_MARK = b"\xff\xee\0\x0eAdobe"
 
 
 @dataclass(frozen=True, kw_only=True)
 class HostileKind:
-    """One sort of hostile file."""
+    """One sort of hostile file; scored, or quarantined for a reason."""
 
     kind: str
     what: str
     make: Callable[[RGB8], bytes]
-    expected: Outcome = "scored"
-    file: str = "{number}_{kind}.jpg"
+    reason: str | None = None
+    file: str
 
 
-def _saved(image: Image.Image, file_format: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, file_format, **options)
-    return buffer.getvalue()
+def _kind(
+    kind: str, what: str, make: Callable[[RGB8], bytes], reason: str | None = None, *, file: str = "{number}_{kind}.jpg"
+) -> HostileKind:
+    ending = kind.rpartition("_")[2]
+    name = file.replace(".jpg", f".{ending}") if ending in ("png", "tiff", "gif", "webp", "bmp") else file
+    return HostileKind(kind=kind, what=what, make=make, reason=reason, file=name)
 
 
 def _pil(picture: RGB8) -> Image.Image:
@@ -53,17 +55,6 @@ def _half(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
 
-def _chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-
-def _bomb(_: RGB8) -> bytes:
-    """A PNG of 70 bytes whose header claims 60,000 × 60,000 pixels, 10.8 GB when decoded."""
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    chunks = _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(bytes(64))) + _chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + chunks
-
-
 def _deep(picture: UInt8[np.ndarray, "h w *c"]) -> UInt16[np.ndarray, "h w *c"]:
     """The picture in 16 bits, its values using the full range."""
     return picture.astype(np.uint16) * 257
@@ -75,127 +66,127 @@ def _cv2_png(picture: UInt16[np.ndarray, "h w *c"]) -> bytes:
     return data.tobytes()
 
 
-def _palette(picture: RGB8) -> bytes:
-    return _saved(_pil(picture).quantize(64), "PNG", transparency=0)
+def _palette(picture: RGB8, file_format: str = "PNG") -> bytes:
+    return saved(_pil(picture).quantize(64), file_format, transparency=0)
 
 
 def _with_alpha(picture: RGB8) -> bytes:
     alpha = np.linspace(0, 255, picture.shape[0]).astype(np.uint8)[:, None].repeat(picture.shape[1], axis=1)
-    return _saved(Image.fromarray(np.dstack([picture, alpha])), "PNG")
+    return saved(Image.fromarray(np.dstack([picture, alpha])), "PNG")
+
+
+def _cmyk(picture: RGB8) -> bytes:
+    return saved(_pil(picture).convert("CMYK"), "JPEG")
+
+
+def _cmyk_without_mark(picture: RGB8) -> bytes:
+    data = _cmyk(picture)
+    at = data.index(_ADOBE_MARK)
+    return data[:at] + data[at + 16 :]
 
 
 def _turned(picture: RGB8) -> bytes:
     exif = Image.Exif()
     exif[_EXIF_ORIENTATION] = _TURNED_RIGHT
-    return _saved(_pil(np.rot90(picture)[: picture.shape[0] * 3 // 4]), "JPEG", quality=92, exif=exif)
+    return saved(_pil(np.rot90(picture)[: picture.shape[0] * 3 // 4]), "JPEG", quality=92, exif=exif)
 
 
 def _pages(picture: RGB8, file_format: str) -> bytes:
     others = [_pil(np.ascontiguousarray(np.roll(picture, step, 0))) for step in (16, 32)]
-    return _saved(_pil(picture), file_format, save_all=True, append_images=others)
+    return saved(_pil(picture), file_format, save_all=True, append_images=others)
 
 
 def _grey(picture: RGB8) -> UInt8[np.ndarray, "h w"]:
     return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.uint8)
 
 
-def _float_tiff(picture: RGB8) -> bytes:
-    return _saved(Image.fromarray(_grey(picture).astype(np.float32) / np.float32(255)), "TIFF")
+def _float_tiff(picture: RGB8, white: float = 1.0) -> bytes:
+    return saved(Image.fromarray(_grey(picture).astype(np.float32) * np.float32(white / 255)), "TIFF")
+
+
+def _flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
 def _web_page(_: RGB8) -> bytes:
     return b"<!DOCTYPE html>\n<html><head><title>503</title></head><body>Service Unavailable</body></html>\n"
 
 
-_Q: Outcome = "quarantined"
+def _of(make: Callable[[], bytes]) -> Callable[[RGB8], bytes]:
+    return lambda _: make()
+
+
+def _as(file_format: str, **options: object) -> Callable[[RGB8], bytes]:
+    return lambda picture: saved(_pil(picture), file_format, **options)
+
+
+_EXIF_OF_NONSENSE = b"Exif\0\0II*\0\x08\0\0\0\xff\xff\xff\xff"
+_CUT, _NONE, _PIXELS, _NOTES = "truncated", "not_an_image", "too_many_pixels", "too_many_bytes"
 KINDS: tuple[HostileKind, ...] = (
-    HostileKind(kind="truncated_jpeg", what="a JPEG cut in half", make=lambda p: _half(_jpg(p)), expected=_Q),
-    HostileKind(kind="zero_byte", what="an empty file", make=lambda _: b"", expected=_Q),
-    HostileKind(kind="cmyk_jpeg", what="a CMYK JPEG", make=lambda p: _saved(_pil(p).convert("CMYK"), "JPEG")),
-    HostileKind(
-        kind="grey16_png",
-        what="a 16-bit grey PNG",
-        file="{number}_{kind}.png",
-        make=lambda p: _cv2_png(_deep(_grey(p))),
-    ),
-    HostileKind(
-        kind="bomb_png",
-        what="a small PNG that claims 60000×60000 px",
-        file="{number}_{kind}.png",
-        make=_bomb,
-        expected=_Q,
-    ),
-    HostileKind(kind="exif_rotated", what="a JPEG that EXIF says to turn by 90°", make=_turned),
-    HostileKind(kind="space_name", what="spaces in the name", file="{number} with  spaces .jpg", make=_jpg),
-    HostileKind(
-        kind="truncated_png",
-        what="a PNG cut in half",
-        file="{number}_{kind}.png",
-        make=lambda p: _half(_png(p)),
-        expected=_Q,
-    ),
-    HostileKind(kind="text_jpg", what="text named .jpg", make=lambda _: b"see the other folder\n" * 9, expected=_Q),
-    HostileKind(kind="html_jpg", what="an HTML error page named .jpg", make=_web_page, expected=_Q),
-    HostileKind(kind="palette_png", what="a palette PNG with transparency", file="{number}_{kind}.png", make=_palette),
-    HostileKind(kind="alpha_png", what="a PNG with an alpha channel", file="{number}_{kind}.png", make=_with_alpha),
-    HostileKind(
-        kind="rgb16_png",
-        what="a 16-bit colour PNG",
-        file="{number}_{kind}.png",
-        make=lambda p: _cv2_png(_deep(p[..., ::-1])),
-    ),
-    HostileKind(
-        kind="grey16_tiff",
-        what="a 16-bit grey TIFF",
-        file="{number}_{kind}.tif",
-        make=lambda p: _saved(Image.fromarray(_deep(_grey(p))), "TIFF"),
-    ),
-    HostileKind(
-        kind="float32_tiff", what="a float32 TIFF with values from 0 to 1", file="{number}_{kind}.tif", make=_float_tiff
-    ),
-    HostileKind(
-        kind="multipage_tiff",
-        what="a TIFF of three pages",
-        file="{number}_{kind}.tiff",
-        make=lambda p: _pages(p, "TIFF"),
-    ),
-    HostileKind(
-        kind="animated_gif", what="a GIF of three frames", file="{number}_{kind}.gif", make=lambda p: _pages(p, "GIF")
-    ),
-    HostileKind(
-        kind="bit1_png",
-        what="a 1-bit PNG",
-        file="{number}_{kind}.png",
-        make=lambda p: _saved(_pil(p).convert("1"), "PNG"),
-    ),
-    HostileKind(
-        kind="one_pixel_png", what="a PNG of one pixel", file="{number}_{kind}.png", make=lambda p: _png(p[:1, :1])
-    ),
-    HostileKind(
-        kind="wide_png",
-        what="a PNG of 4000×3 px",
-        file="{number}_{kind}.png",
-        make=lambda p: _png(np.resize(p, (3, 4000, 3))),
-    ),
-    HostileKind(
-        kind="webp", what="a WebP", file="{number}_{kind}.webp", make=lambda p: _saved(_pil(p), "WEBP", quality=90)
-    ),
-    HostileKind(kind="bmp", what="a BMP", file="{number}_{kind}.bmp", make=lambda p: _saved(_pil(p), "BMP")),
-    HostileKind(kind="png_named_jpg", what="a PNG named .jpg", make=_png),
-    HostileKind(
-        kind="unicode_name",
-        what="letters of several scripts in the name",
-        file="{number}_Prüfling_検査_Ω.jpg",
-        make=_jpg,
-    ),
-    HostileKind(kind="newline_name", what="a line feed in the name", file="{number}_line\nfeed.jpg", make=_jpg),
-    HostileKind(kind="hash_name", what="'#' in the name, as in shard.tar#key", file="{number}#1_{kind}.jpg", make=_jpg),
-    HostileKind(
-        kind="percent_name", what="'%' in the name, as if it were URL-coded", file="{number}%2F%41_100%.jpg", make=_jpg
-    ),
-    HostileKind(
-        kind="quote_name", what="quotes, comma and glob signs in the name", file="{number}_'a\",[b]*?.jpg", make=_jpg
-    ),
+    _kind("truncated_jpeg", "a JPEG cut in half", lambda p: _half(_jpg(p)), _CUT),
+    _kind("zero_byte", "an empty file", lambda _: b"", "empty"),
+    _kind("cmyk_jpeg", "a CMYK JPEG", _cmyk),
+    _kind("grey16_png", "a 16-bit grey PNG", lambda p: _cv2_png(_deep(_grey(p)))),
+    _kind("bomb_png", "a small PNG that claims 60000×60000 px", _of(bombs.png_bomb), _PIXELS),
+    _kind("exif_rotated", "a JPEG that EXIF says to turn by 90°", _turned),
+    _kind("space_name", "spaces in the name", _jpg, file="{number} with  spaces .jpg"),
+    _kind("truncated_png", "a PNG cut in half", lambda p: _half(_png(p)), _CUT),
+    _kind("text_jpg", "text named .jpg", lambda _: b"see the other folder\n" * 9, _NONE),
+    _kind("html_jpg", "an HTML error page named .jpg", _web_page, _NONE),
+    _kind("palette_png", "a palette PNG with transparency", _palette),
+    _kind("alpha_png", "a PNG with an alpha channel", _with_alpha),
+    _kind("rgb16_png", "a 16-bit colour PNG", lambda p: _cv2_png(_deep(p[..., ::-1]))),
+    _kind("grey16_tiff", "a 16-bit grey TIFF", lambda p: saved(Image.fromarray(_deep(_grey(p))), "TIFF")),
+    _kind("float32_tiff", "a float32 TIFF with values from 0 to 1", _float_tiff),
+    _kind("multipage_tiff", "a TIFF of three pages", lambda p: _pages(p, "TIFF")),
+    _kind("animated_gif", "a GIF of three frames", lambda p: _pages(p, "GIF")),
+    _kind("bit1_png", "a 1-bit PNG", lambda p: saved(_pil(p).convert("1"), "PNG")),
+    _kind("one_pixel_png", "a PNG of one pixel", lambda p: _png(p[:1, :1])),
+    _kind("wide_png", "a PNG of 4000×3 px", lambda p: _png(np.resize(p, (3, 4000, 3)))),
+    _kind("webp", "a WebP", _as("WEBP", quality=90)),
+    _kind("bmp", "a BMP", _as("BMP")),
+    _kind("png_named_jpg", "a PNG named .jpg", _png),
+    _kind("unicode_name", "letters of several scripts in the name", _jpg, file="{number}_Prüfling_検査_Ω.jpg"),
+    _kind("newline_name", "a line feed in the name", _jpg, file="{number}_line\nfeed.jpg"),
+    _kind("hash_name", "'#' in the name, as in shard.tar#key", _jpg, file="{number}#1_{kind}.jpg"),
+    _kind("percent_name", "'%' in the name, as if it were URL-coded", _jpg, file="{number}%2F%41_100%.jpg"),
+    _kind("quote_name", "quotes, comma and glob signs in the name", _jpg, file="{number}_'a\",[b]*?.jpg"),
+    _kind("long_name", "a name of 250 bytes, as long as a disk takes it", _jpg, file="{number}_" + "x" * 234 + ".jpg"),
+    _kind("truncated_tiff", "a TIFF cut in half", lambda p: _half(_as("TIFF", compression="tiff_lzw")(p)), _CUT),
+    _kind("truncated_webp", "a WebP cut in half", lambda p: _half(_as("WEBP")(p)), _CUT),
+    _kind("truncated_gif", "a GIF cut in half", lambda p: _half(_as("GIF")(p)), _CUT),
+    _kind("truncated_bmp", "a BMP cut in half", lambda p: _half(_as("BMP")(p)), _CUT),
+    _kind("header_jpeg", "the first 40 bytes of a JPEG", lambda p: _jpg(p)[:40], _CUT),
+    _kind("wrong_bit_png", "a PNG with a wrong bit in its pixels", lambda p: _flipped(_png(p), 100), "corrupt"),
+    _kind("wrong_header_png", "a PNG with a wrong bit in its header", lambda p: _flipped(_png(p), 17), "corrupt"),
+    _kind("noise_jpg", "random bytes", lambda _: np.random.default_rng(0).bytes(999), _NONE),
+    _kind("pdf_jpg", "a PDF named .jpg", lambda _: b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n", _NONE),
+    _kind("bomb_jpeg", "a JPEG that claims 60000×60000 px", _of(bombs.jpeg_bomb), _PIXELS),
+    _kind("bomb_webp", "a WebP that claims 16383×16383 px", _of(bombs.webp_bomb), _PIXELS),
+    _kind("bomb_bmp", "a BMP that claims 60000×60000 px", _of(bombs.bmp_bomb), _PIXELS),
+    _kind("bomb_gif", "a GIF that claims 60000×60000 px", _of(bombs.gif_bomb), _PIXELS),
+    _kind("bomb_tiff", "a TIFF that claims 60000×60000 px", _of(bombs.tiff_bomb), _PIXELS),
+    _kind("tile_bomb_tiff", "16×16 px in a tile of 32768×32768", _of(bombs.tiff_tile_bomb), _PIXELS),
+    _kind("strip_bomb_tiff", "16×16 px in a strip of 64 MiB, deflated", _of(bombs.tiff_strip_bomb)),
+    _kind("ztxt_bomb_png", "a text that inflates to 64 MiB", lambda _: bombs.note_bomb(b"zTXt"), _NOTES),
+    _kind("itxt_bomb_png", "an international text that does", lambda _: bombs.note_bomb(b"iTXt"), _NOTES),
+    _kind("iccp_bomb_png", "a colour profile that does", lambda _: bombs.note_bomb(b"iCCP"), _NOTES),
+    _kind("scan_bomb_jpeg", "a JPEG of a thousand scans", _of(bombs.scan_bomb), "unsupported"),
+    _kind("frames_gif", "a GIF of 300 frames", lambda _: bombs.frames("GIF")),
+    _kind("pages_tiff", "a TIFF of 300 pages", lambda _: bombs.frames("TIFF")),
+    _kind("animated_webp", "a WebP of three frames", lambda p: _pages(p, "WEBP")),
+    _kind("animated_png", "a PNG of three frames", lambda p: _pages(p, "PNG")),
+    _kind("one_pixel_jpeg", "a JPEG of one pixel", lambda p: _jpg(p[:1, :1])),
+    _kind("longest_png", "a PNG of 60000×10 px", lambda p: _png(np.resize(p, (10, 60_000, 3)))),
+    _kind("too_long_png", "a PNG of 70000×1 px", lambda p: _png(np.resize(p, (1, 70_000, 3))), _PIXELS),
+    _kind("beyond_1_tiff", "a float TIFF with values to 255", lambda p: _float_tiff(p, 255.0), "value_range"),
+    _kind("nan_tiff", "a float TIFF that holds NaN", lambda p: _float_tiff(p, np.nan), "value_range"),
+    _kind("cmyk_bare_jpeg", "a CMYK JPEG without Adobe's mark", _cmyk_without_mark),
+    _kind("palette_gif", "a palette GIF with transparency", lambda p: _palette(p, "GIF")),
+    _kind("broken_exif", "a JPEG whose EXIF is nonsense", _as("JPEG", exif=_EXIF_OF_NONSENSE)),
+    _kind("giant_notes_jpeg", "a JPEG with 3 MB of notes", lambda p: bombs.giant_jpeg_notes(_jpg(p))),
+    _kind("giant_notes_png", "a PNG with 3 MB of text", lambda p: bombs.giant_png_notes(_png(p))),
+    _kind("junk_behind", "a JPEG with a film behind it", lambda p: _jpg(p) + b"\xff\xda" * 5000),
 )
 
 
@@ -216,7 +207,9 @@ def hostile_entry(settings: Settings, number: int) -> Entry:
         line=line,
         captured=captured,
         index=number,
-        hostility=Hostility(kind=sort.kind, what=sort.what, expected=sort.expected),
+        hostility=Hostility(
+            kind=sort.kind, what=sort.what, expected="quarantined" if sort.reason else "scored", reason=sort.reason
+        ),
     )
 
 

@@ -87,6 +87,8 @@ class Hostility:
     kind: str
     what: str
     expected: Outcome
+    reason: str | None = None
+    """Where it is quarantined: the code that quarantine should hold."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -145,6 +145,9 @@ def _items(pictures: list[_Picture], fields: dict[str, dict[str, Any]], uri: str
             bad = Bad(reason=Reason.TRUNCATED, message=f"{member.name!r} says to be longer than any file")
         elif not member.isreg():
             bad = Bad(reason=Reason.NOT_A_FILE, message=f"{member.name!r} is a link or device, not a file")
+        elif member.issparse():  # its bytes lie in pieces, and others' bytes behind them
+            told = f"{member.name!r} is stored as a sparse file; write the tar without `tar --sparse`"
+            bad = Bad(reason=Reason.UNSUPPORTED, message=told)
         seen.add(key)
         yield PlanItem(
             image_uri=f"{shard}#{key}",

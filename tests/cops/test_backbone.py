@@ -91,3 +91,12 @@ def test_other_towers_are_refused(small_arch, part, change, message):
 def test_a_given_config_is_taken_as_it_is(small_arch):
     """No name is needed."""
     assert architecture(small_arch) == small_arch
+
+
+@pytest.mark.parametrize("part", ["vision_cfg", "text_cfg"])
+@pytest.mark.parametrize("layers", [257, 10**9, 2.5, None])
+def test_a_tower_without_end_is_refused_at_once(small_arch, part, layers):
+    """A damaged header may name any number of layers: nothing is built of it."""
+    arch = small_arch | {part: small_arch[part] | {"layers": layers}}
+    with pytest.raises(ConfigError, match=r"expected at most 256 layers|not a plain CLIP"):
+        architecture(arch)

@@ -141,6 +141,13 @@ def test_a_config_that_no_model_has_is_a_checkpoint_error(write):
         cops.read_checkpoint(write(image_size=57))
 
 
+def test_a_size_beyond_torchs_numbers_is_a_checkpoint_error(write):
+    """A damaged header may ask for a tensor of 10²⁰ rows: one line about the file, not torch's stack."""
+    with pytest.raises(CheckpointError, match=r"small.safetensors describes a model that cannot be built") as caught:
+        cops.read_checkpoint(write(samples=10**20))
+    assert "\n" not in str(caught.value)
+
+
 def test_published_weights_are_pointed_to_the_importer(tmp_path):
     """Whoever gives a .pth learns which command turns it into a checkpoint."""
     (tmp_path / "official.pth").write_bytes(b"PK\x03\x04" + b"\xff" * 100)

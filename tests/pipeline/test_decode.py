@@ -278,7 +278,9 @@ def test_too_many_bytes_are_refused(encode_image: Encode) -> None:
         (b"version https://git-lfs.github.com/spec/v1\n", Reason.NOT_AN_IMAGE, "text"),
         (b"%PDF-1.7\n\x00\xff\xfe\x01", Reason.NOT_AN_IMAGE, "begins with 25 50 44 46"),
         (bytes(64), Reason.NOT_AN_IMAGE, "begins with 00 00"),
-        (b"MM\0*" + bytes(40), Reason.UNSUPPORTED, "TIFF"),
+        (b"MM\0*" + bytes(40), Reason.CORRUPT, "header cannot be read"),
+        (b"BMW is no bitmap", Reason.NOT_AN_IMAGE, "text"),
+        (b"RIFF\x10\0\0\0WAVEfmt \1\0\0\0", Reason.NOT_AN_IMAGE, "begins with 52 49 46 46"),
     ],
 )
 def test_what_is_no_picture_is_told_in_words(data: bytes, reason: Reason, words: str) -> None:

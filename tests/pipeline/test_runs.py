@@ -148,10 +148,10 @@ def test_a_record_that_names_anything_else_is_refused(layout: RunLayout, output:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "expected a run's record in JSON"),
-        ("\xff", "expected a run's record in JSON"),
-        ("[" * 100_000, "expected a run's record in JSON"),
-        ("[]", "got 'list'"),
+        ("{", "damaged; expected JSON"),
+        ("\xff", "damaged; expected JSON"),
+        ("[" * 100_000, "damaged; expected JSON"),
+        ("[]", "got list"),
         ('{"format": "cops-run/1", "run_id": "../r2"}', "expected the record of run 'r1', got '../r2'"),
         ('{"format": "cops-run/1", "run_id": "r1"}', "lacks them"),
     ],
@@ -267,3 +267,27 @@ def test_a_resume_heals_images_written_twice(layout: RunLayout) -> None:
     left = remaining(layout, Plan(files=files, summary=PlanSummary(planned=3), metadata={}), 3, tasks=8)
     assert (left.done, left.worklist.rows, left.parts) == (2, 1, frozenset([kept]))
     assert not Path(other).exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda _: b"\0" * 40,
+        lambda _: b"[" * 100_000,
+        lambda _: b"[]",
+        lambda text: text.replace(b'"files"', b'"fi"'),
+        lambda text: text.replace(b'"table"', b'"ta"'),
+        lambda text: text.replace(b'"r1"', b"null"),
+        lambda text: text.replace(b"part-1", b"part-2"),
+    ],
+    ids=["cut", "zeros", "nested", "a list", "no files", "no table", "no id", "a file that is gone"],
+)
+def test_a_damaged_record_is_told(layout: RunLayout, output: str, damage: Any) -> None:
+    """Whatever is left of a record after a disk failed: one clear error that names it."""
+    put(layout, "scores", "part-1", "a")
+    commit_run(layout)
+    path = Path(layout.commit_path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=r"damaged|format|cannot be read"):
+        pipeline.open_run(output, "r1")

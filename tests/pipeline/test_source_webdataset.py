@@ -109,6 +109,23 @@ def test_links_and_devices_are_not_followed(tmp_path: Path, make_tar: MakeTar, k
     assert verdicts(items) == [Reason.NOT_A_FILE, None]
 
 
+@pytest.mark.parametrize("form", ["gnu", "pax"])
+def test_sparse_members_are_told(tmp_path: Path, make_tar: MakeTar, form: str) -> None:
+    """`tar --sparse` leaves out a picture's runs of zeros: read as one range it would end in its neighbours' bytes."""
+    sparse = tarfile.TarInfo("a.bmp")
+    if form == "pax":
+        sparse.pax_headers = {"GNU.sparse.map": "0,3", "GNU.sparse.size": "5000", "GNU.sparse.name": "a.bmp"}
+    data = make_tar([(sparse, b"BM!"), ("b.jpg", b"x")], form=tarfile.PAX_FORMAT)
+    if form == "gnu":
+        header = bytearray(data[:512])
+        header[156:157] = tarfile.GNUTYPE_SPARSE
+        header[386:410] = b"%011o\0%011o\0" % (0, 3)  # where the only piece belongs, and its length
+        header[483:495] = b"%011o\0" % 5000
+        header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:]))
+        data = bytes(header) + data[512:]
+    assert verdicts(index(tmp_path, data)) == [Reason.UNSUPPORTED, None]
+
+
 @pytest.mark.parametrize("name", ["../../up.jpg", "/abs.jpg", "a/../../b.jpg", "C:\\x.jpg", "a\nb.jpg"])
 def test_names_are_only_names(tmp_path: Path, make_tar: MakeTar, name: str) -> None:
     """Paths that lead out of the shard are names of members and open nothing."""

@@ -101,3 +101,17 @@ def test_an_empty_table_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({name: pa.array([], pa.string()) for name in COLUMNS}), path)
     with pytest.raises(InputError, match="calibrate again"):
         read_thresholds(str(path), "m")
+
+
+def test_a_damaged_table_is_refused_in_words(tmp_path: Path) -> None:
+    """Text that is no UTF-8, a category that is no text, a file cut short: wrong use, never a traceback."""
+    names = pa.Array.from_buffers(pa.utf8(), 1, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xfe\xff")])
+    path = str(tmp_path / "t.parquet")
+    for category in (names, pa.array([["screw"]]), pa.array([7])):
+        columns = [pa.array(["m"]), category, pa.array([0.5]), pa.array([0.5])]
+        pq.write_table(pa.table(columns, names=COLUMNS), path)
+        with pytest.raises(InputError, match=r"cannot be read|expected text in category"):
+            read_thresholds(path, "m")
+    Path(path).write_bytes(Path(path).read_bytes()[:-50])
+    with pytest.raises(InputError, match="cannot be read"):
+        read_thresholds(path, "m")

@@ -65,7 +65,7 @@ def test_parts_without_record_and_plan_are_left_over(layout: RunLayout) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("{", "in JSON"), ('{"format": "x"}', "cops-run/1"), ("[]", "list"), ("", "in JSON")],
+    [("{", "expected JSON"), ('{"format": "x"}', "cops-run/1"), ("[]", "list"), ("", "expected JSON")],
 )
 def test_a_record_that_cannot_be_read_breaks_no_list(layout: RunLayout, text: str, words: str) -> None:
     """It is told with what is wrong, beside the others."""
