@@ -48,9 +48,12 @@ class Campaign:
     places: tuple[str, ...] = ("local disk", "S3")
 
 
-def carry_out(campaign: Campaign, folder: Path, say: Callable[[str], None]) -> list[Fault]:
+def carry_out(
+    campaign: Campaign, folder: Path, say: Callable[[str], None], done: Callable[[list[Fault]], None] = lambda _: None
+) -> list[Fault]:
     """Every kind as often as the others, but for those that take minutes.
 
+    Args:    done: called with the faults of each run that was committed and found right.
     Raises:  BrokenPromiseError: a promise was not kept; says which, by which run.
     """
     chance = random.Random(campaign.seed)
@@ -73,8 +76,10 @@ def carry_out(campaign: Campaign, folder: Path, say: Callable[[str], None]) -> l
         while len(harness.faults) < campaign.faults:
             place = places[number % len(places)]
             bag = bags[place.name]
-            wanted = min(campaign.each, campaign.faults - len(harness.faults))
-            bag.put_back(harness.disturbed(place, f"{place.prefix}-{number:03d}", bag.draw(wanted)))
+            before = len(harness.faults)
+            wanted = min(campaign.each, campaign.faults - before)
+            bag.put_back(harness.disturbed(place, f"{place.prefix}-{campaign.seed}-{number:03d}", bag.draw(wanted)))
+            done(harness.faults[before:])
             number += 1
     return harness.faults
 
@@ -108,7 +113,8 @@ def table_of(faults: list[Fault]) -> str:
         on = sum(fault.ended == "went on" for fault in met)
         if met:
             rows.append(f"|{kind}|{len(met)}|{on}|{len(met) - on}|")
-    return "\n".join(rows)
+    runs = len({fault.run for fault in faults})
+    return "\n".join([*rows, "", f"{len(faults)} faults in {runs} runs."])
 
 
 def main() -> None:
@@ -118,20 +124,22 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--each", type=int, default=6, help="faults a run")
     parser.add_argument("--only", nargs="*", choices=KINDS, default=KINDS, help="kinds of fault")
-    parser.add_argument("--keep", action="store_true", help="the folder with the logs, though all went well")
+    parser.add_argument("--record", type=Path, default=Path("build/chaos.jsonl"), help="a line a fault; appended to")
     options = parser.parse_args()
     campaign = Campaign(
         faults=options.faults, images=options.images, seed=options.seed, each=options.each, only=tuple(options.only)
     )
+    options.record.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="cops-chaos-"))
-    try:
-        faults = carry_out(campaign, folder, lambda line: print(f"{time.strftime('%H:%M:%S')} {line}", flush=True))
-    finally:
-        print(f"logs of all runs: {folder}", flush=True)
-    print(table_of(faults))
-    print(json.dumps([vars(fault) for fault in faults]))
-    if not options.keep:
-        shutil.rmtree(folder)
+    print(f"logs of all runs: {folder}", flush=True)
+
+    def note(faults: list[Fault]) -> None:
+        with options.record.open("a") as out:
+            out.writelines(json.dumps(vars(fault)) + "\n" for fault in faults)
+
+    carry_out(campaign, folder, lambda line: print(f"{time.strftime('%H:%M:%S')} {line}", flush=True), note)
+    print(table_of([Fault(**json.loads(line)) for line in options.record.read_text().splitlines()]))
+    shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

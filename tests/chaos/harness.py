@@ -43,6 +43,7 @@ class Fault:
     """What was done to a run, when, and how the attempt ended that it met: `went on`, or its exit code."""
 
     run: str
+    attempt: int
     kind: str
     after_s: float
     ended: str
@@ -101,7 +102,7 @@ class Harness:
                     f"{run_id}: attempt {attempt} hangs after {met}:\n{self.log_of(run_id)}"
                 ) from None
             ended = "went on" if code == 0 else f"exit {code}"
-            self.faults += [Fault(run_id, kind, after, ended) for kind, after in met]
+            self.faults += [Fault(run_id, attempt, kind, round(after, 1), ended) for kind, after in met]
             self.say(f"{run_id} attempt {attempt}: {', '.join(kind for kind, _ in met) or 'nothing'}: {ended}")
             self.check_end(run_id, code, met)
             if code == 0:
