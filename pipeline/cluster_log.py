@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import socket
 import sys
 import threading
@@ -20,6 +21,7 @@ import ray
 from ray._private.ray_logging import global_worker_stdstream_dispatcher as worker_lines
 
 _MARK = "cops-log "
+_NUMBERS = re.compile(r"\b[0-9a-f]{16,}\b|\d+")  # in which remarks of one kind differ
 _NODES_EVERY_S = 5.0
 _QUIET_S = 30.0  # after a line, others of its kind are only counted for so long
 
@@ -82,19 +84,27 @@ class WorkerLog:
         for line in data["lines"]:
             if line.startswith(_MARK):
                 with contextlib.suppress(ValueError):  # a line cut in two
-                    self._add(data, **json.loads(line.removeprefix(_MARK)))
+                    told = json.loads(line.removeprefix(_MARK))
+                    self._add(told["level"], told["kind"], told["text"], f"{data['ip']}, process {data['pid']}")
 
-    def _add(self, data: Mapping[str, Any], level: int, kind: str, text: str) -> None:
+    def remark(self, data: Mapping[str, Any], **_: Any) -> None:
+        """What Ray itself has to say: a paragraph of how to look into it, or a traceback of what it tried."""
+        for paragraph in data["lines"]:
+            lines = paragraph.strip().splitlines()
+            if lines and "retries remaining" not in paragraph:  # of a task, which is no news after its worker's end
+                gist = lines[-1] if lines[0].startswith("Traceback") else lines[0].partition(" To troubleshoot")[0]
+                self._add(logging.WARNING, _NUMBERS.sub("#", gist), f"Ray: {gist[:300]}")
+
+    def _add(self, level: int, kind: str, text: str, *places: str) -> None:
         with self._lock:
             known, now = self._kinds.get(kind), self.clock()
             if known and now - known.since < _QUIET_S:
                 known.unsaid += 1
                 return
             self._kinds[kind] = _Kind(now)
-        place = f"{data['ip']}, process {data['pid']}"
         if known and known.unsaid:
-            place += f"; {known.unsaid:,} more like it in the last {now - known.since:.0f} s"
-        self.say(level, f"{text} ({place})")
+            places += (f"{known.unsaid:,} more like it in the last {now - known.since:.0f} s",)
+        self.say(level, f"{text} ({'; '.join(places)})" if places else text)
 
     def tell_rest(self) -> None:
         """What was counted and not said."""
@@ -106,29 +116,27 @@ class WorkerLog:
 
 
 def quieten_ray() -> None:
-    """Ray prints all lines of all workers on stdout and stderr, and paragraphs of its own: from here on our log tells
-    of a worker that died, in a line, and no more.
-    """
+    """Ray prints all lines of all workers on stdout and stderr, and paragraphs of its own: no more from here on."""
     worker_lines.remove_handler("ray_print_logs")
-    ray._private.worker.print_to_stdstream = _tell_remark
-
-
-def _tell_remark(data: Mapping[str, Any], **_: Any) -> None:
-    for remark in data["lines"]:
-        if "retries remaining" not in remark:  # of a task, which is no news after the worker's end
-            log.warning("Ray: %s", remark.partition("\n")[0].partition(" To troubleshoot")[0][:300])
+    _hand_remarks_to(lambda *_, **__: None)
 
 
 @contextlib.contextmanager
 def workers_heard() -> Iterator[None]:
-    """While it lasts, what workers say is logged here."""
+    """While it lasts, what workers say is logged here, and what Ray says of them."""
     heard = WorkerLog(log.log)
     worker_lines.add_handler(__name__, heard)
+    _hand_remarks_to(heard.remark)
     try:
         yield
     finally:
         worker_lines.remove_handler(__name__)
+        quieten_ray()
         heard.tell_rest()
+
+
+def _hand_remarks_to(hear: Callable[..., None]) -> None:
+    ray._private.worker.print_to_stdstream = hear
 
 
 @contextlib.contextmanager

@@ -61,6 +61,24 @@ def test_the_rest_is_told_at_the_end() -> None:
     assert said.lines[2:] == ["1 more like: %d failed"]
 
 
+def test_rays_own_remarks_are_cut_to_what_happened() -> None:
+    """A paragraph to its first sentence, a traceback to its last line, counted as others are; retries are no news."""
+    said = Said()
+    died = "A worker died or was killed. To troubleshoot the problem, check the logs. Worker PID: {}"
+    full = "Traceback (most recent call last):\n  File x\nOSError: [Errno 28] No space left on device: '/t/{}'\n"
+    retried = "Task f failed. There are infinite retries remaining, so the task will be retried."
+    said.log.remark({"lines": [died.format(7), full.format("ab1"), full.format("ab2"), retried, died.format(8)]})
+    assert said.lines == [
+        "Ray: A worker died or was killed.",
+        "Ray: OSError: [Errno 28] No space left on device: '/t/ab1'",
+    ]
+    said.now = 31
+    said.log.remark({"lines": [full.format("ab3")]}, ignore_prefix=False)
+    assert said.lines[2:] == [
+        "Ray: OSError: [Errno 28] No space left on device: '/t/ab3' (1 more like it in the last 31 s)"
+    ]
+
+
 def test_a_worker_speaks_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a worker a warning is one marked line, however often the stage is entered; INFO stays there."""
     logger = logging.getLogger("pipeline")
