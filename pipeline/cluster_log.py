@@ -22,6 +22,7 @@ from ray._private.ray_logging import global_worker_stdstream_dispatcher as worke
 
 _MARK = "cops-log "
 _NUMBERS = re.compile(r"\b[0-9a-f]{16,}\b|\d+")  # in which remarks of one kind differ
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s")
 _NODES_EVERY_S = 5.0
 _QUIET_S = 30.0  # after a line, others of its kind are only counted for so long
 
@@ -92,7 +93,7 @@ class WorkerLog:
         for paragraph in data["lines"]:
             lines = paragraph.strip().splitlines()
             if lines and "retries remaining" not in paragraph:  # of a task, which is no news after its worker's end
-                gist = lines[-1] if lines[0].startswith("Traceback") else lines[0].partition(" To troubleshoot")[0]
+                gist = lines[-1] if lines[0].startswith("Traceback") else _SENTENCE_END.split(lines[0])[0]
                 self._add(logging.WARNING, _NUMBERS.sub("#", gist), f"Ray: {gist[:300]}")
 
     def _add(self, level: int, kind: str, text: str, *places: str) -> None:
