@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pipeline.errors import ClaimError
+from pipeline.errors import ClaimError, InputError
 from pipeline.layout import RunLayout
 from pipeline.storage import create_once, write_atomic
 from pipeline.store_errors import describe, with_patience
@@ -166,7 +166,11 @@ def _latest(layout: RunLayout) -> int:
 
 
 def _holder(layout: RunLayout, number: int) -> dict[str, Any]:
-    return layout.read_json(_path(layout, number)) or {}
+    """What a claim says; nothing where it is gone, or damaged: its holder died while it was written."""
+    try:
+        return layout.read_json(_path(layout, number)) or {}
+    except InputError:
+        return {}
 
 
 def _is_over(layout: RunLayout, number: int, watch_s: float) -> bool:

@@ -262,3 +262,13 @@ def test_a_silent_store_does_not_hold_up_the_end(
         assert asked.wait(10)
     assert "could not release the claim on run r1: the store does not answer" in caplog.text
     answer.set()
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "\0" * 300])
+def test_a_damaged_claim_is_taken_over(layout: RunLayout, damage: str) -> None:
+    """As a machine that lost power may leave it: it holds nobody up."""
+    path = Path(layout.work_path("claim-00001.json"))
+    path.parent.mkdir(parents=True)
+    path.write_text(damage)
+    with take_claim(layout) as held:
+        assert held.number == 2
