@@ -106,7 +106,7 @@ def test_a_record_names_only_files_of_its_own(tmp_path: Path, name: str) -> None
     record = {"format": RUN_FORMAT, "run_id": "r", "committed_at": "2026", "files": files}
     layout = RunLayout.at(str(output), "r")
     layout.write_json(layout.commit_path, record)
-    with pytest.raises(InputError, match=r"elsewhere\.parquet.*outside"):
+    with pytest.raises(InputError, match=r"elsewhere\.parquet"):
         open_run(str(output), "r")
 
 
