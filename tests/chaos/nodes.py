@@ -7,6 +7,7 @@ Says the cluster's address on stdout. A line on stdin says what happens, `ready`
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 import numpy as np
@@ -22,7 +23,10 @@ class Hog:
     """Holds nearly all of its node's object store."""
 
     def hold(self) -> None:
-        self.held = [ray.put(np.ones(2**20, np.uint8)) for _ in range(STORE_BYTES // 2**20 - 5)]
+        self.held = []
+        with contextlib.suppress(ray.exceptions.RayError):  # no room for more, in memory and on the disk
+            while len(self.held) < STORE_BYTES // 2**20 - 5:
+                self.held.append(ray.put(np.ones(2**20, np.uint8)))
 
 
 def main() -> None:
@@ -42,7 +46,7 @@ def main() -> None:
                 cluster.remove_node(cluster.head_node, allow_graceful=False)
             case "hog":
                 hogs = [Hog.options(label_selector={"ray.io/node-id": node.node_id}).remote() for node in nodes]
-                ray.get([hog.hold.remote() for hog in hogs])
+                ray.wait([hog.hold.remote() for hog in hogs], num_returns=len(hogs), timeout=20)
             case "free":
                 for hog in hogs:
                     ray.kill(hog)

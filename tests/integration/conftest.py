@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real_parts import KEYS, ROOT, Job, Store, clean_environment, free_port, score_command, store_at, wait_for
+from real_parts import KEYS, ROOT, Job, Store, clean_environment, client, free_port, score_command, store_at, wait_for
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +55,20 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     finally:
         server.terminate()
         server.wait(10)
+
+
+@pytest.fixture(scope="session")
+def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Ceph's S3 gateway, which enforces conditional writes."""
+    if not shutil.which("radosgw"):
+        pytest.fail("install ceph-mon ceph-osd radosgw ceph-common, or leave out the tests marked debian")
+    folder = tmp_path_factory.mktemp("ceph")
+    environment = {**os.environ, "D": str(folder)}
+    subprocess.run(["bash", str(Path(__file__).with_name("start_ceph.sh"))], env=environment, check=True, timeout=200)
+    store = store_at(48000)
+    try:
+        client(store).mkdir("bucket")
+        yield store
+    finally:
+        for pid_file in (folder / "run").glob("*.pid"):
+            subprocess.run(["kill", pid_file.read_text().strip()], check=False)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import s3fs
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = ("testkey", "testsecret123")
@@ -61,3 +62,24 @@ def store_at(port: int) -> Store:
         "AWS_EC2_METADATA_DISABLED": "true",
     }
     return Store(endpoint, environment)
+
+
+def client(store: Store) -> s3fs.S3FileSystem:
+    """Sends no checksums of its own: rclone hands one of a whole object back with each of its ranges."""
+    config = {"request_checksum_calculation": "when_required"}
+    return s3fs.S3FileSystem(key=KEYS[0], secret=KEYS[1], endpoint_url=store.endpoint, config_kwargs=config)
+
+
+def use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process talks to the store from here: s3fs keeps its clients, whatever the environment says later."""
+    for name, value in store.environment.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def upload(store: Store, source: Path, target: str) -> s3fs.S3FileSystem:
+    fs = client(store)
+    for path in sorted(source.rglob("*")):
+        if path.is_file():
+            fs.pipe_file(f"{target}/{path.relative_to(source)}", path.read_bytes())
+    return fs

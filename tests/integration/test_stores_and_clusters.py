@@ -7,39 +7,16 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import s3fs
-from real_parts import KEYS, ROOT, Job, Store, clean_environment, free_port, store_at
+from real_parts import KEYS, ROOT, Job, Store, clean_environment, free_port, upload, use
 
 import pipeline
 from pipeline.claim import take_claim
 from pipeline.errors import ClaimError
 from pipeline.layout import RunLayout
 from pipeline.storage import create_once, open_root
-
-
-def client(store: Store) -> s3fs.S3FileSystem:
-    """Sends no checksums of its own: rclone hands one of a whole object back with each of its ranges."""
-    config = {"request_checksum_calculation": "when_required"}
-    return s3fs.S3FileSystem(key=KEYS[0], secret=KEYS[1], endpoint_url=store.endpoint, config_kwargs=config)
-
-
-def use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process talks to the store from here: s3fs keeps its clients, whatever the environment says later."""
-    for name, value in store.environment.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-
-
-def upload(store: Store, source: Path, target: str) -> s3fs.S3FileSystem:
-    fs = client(store)
-    for path in sorted(source.rglob("*")):
-        if path.is_file():
-            fs.pipe_file(f"{target}/{path.relative_to(source)}", path.read_bytes())
-    return fs
 
 
 def check_s3_run(store: Store, archives: Path, job: Job, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
@@ -62,23 +39,6 @@ def test_the_whole_run_on_s3(
 ) -> None:
     """Input and output in a bucket: every image once, no secret printed, the record the last thing written."""
     check_s3_run(rclone, archives, job, monkeypatch, form)
-
-
-@pytest.fixture(scope="session")
-def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """Ceph's S3 gateway, which enforces conditional writes."""
-    if not shutil.which("radosgw"):
-        pytest.fail("install ceph-mon ceph-osd radosgw ceph-common, or leave out the tests marked debian")
-    folder = tmp_path_factory.mktemp("ceph")
-    environment = {**os.environ, "D": str(folder)}
-    subprocess.run(["bash", str(Path(__file__).with_name("start_ceph.sh"))], env=environment, check=True, timeout=200)
-    store = store_at(48000)
-    try:
-        client(store).mkdir("bucket")
-        yield store
-    finally:
-        for pid_file in (folder / "run").glob("*.pid"):
-            subprocess.run(["kill", pid_file.read_text().strip()], check=False)
 
 
 @pytest.mark.debian

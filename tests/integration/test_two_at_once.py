@@ -6,8 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from real_parts import Job, Store, clean_environment, score_command
-from test_stores_and_clusters import ceph, upload, use  # noqa: F401 -- ceph is a fixture
+from real_parts import Job, Store, clean_environment, score_command, upload, use
 
 import pipeline
 
@@ -53,7 +52,7 @@ def test_on_a_local_disk(archives: Path, tmp_path: Path, job: Job) -> None:
 
 
 @pytest.mark.debian
-def test_on_s3(ceph: Store, archives: Path, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_on_s3(ceph: Store, archives: Path, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """A conditional PUT is taken once: the same, on a store that enforces it."""
     upload(ceph, archives / "images/images", "bucket/two-at-once")
     check_two_at_once("s3://bucket/two-at-once", "s3://bucket/two-out", ceph.environment, job)
