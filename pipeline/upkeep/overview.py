@@ -69,7 +69,7 @@ def state_of(output: str, run_id: str | None) -> RunState:
     wanted, root = chosen_id(output, run_id), open_root(output)
     there = run_ids(root)
     if wanted not in there:
-        known = f"; there are {len(there):,}, such as {', '.join(there[-3:])}" if there else "; there is none at all"
+        known = f"; the last ones are {', '.join(there[-3:])}" if there else "; there is none at all"
         raise InputError(f"{root.uri()}: no run {wanted!r}{known}")
     return _state(root, wanted)
 

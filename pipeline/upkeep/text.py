@@ -102,7 +102,7 @@ def _details(details: RunDetails) -> str:
 def verification_text(verification: Verification) -> str:
     """One line where all is well; else a line for each finding."""
     found = verification.findings
-    read = f"{verification.rows:,} rows in {verification.files:,} files, {_size(verification.num_bytes)}"
+    read = f"{verification.rows:,} rows in {_files(verification.files)}, {_size(verification.num_bytes)}"
     took = f"read in {duration(verification.seconds)}"
     if not found:
         return f"Run {verification.run_id} is as recorded: {read}, {took}."
@@ -115,7 +115,7 @@ def removal_text(removal: Removal) -> str:
     """What a discard would remove, and who might miss it."""
     layout, state, uri = removal.layout, removal.state, removal.layout.root.uri
     size = _size(sum(entry.num_bytes for entry in removal.entries))
-    files = "1 file" if len(removal.entries) == 1 else f"{len(removal.entries):,} files"
+    files = _files(len(removal.entries))
     if removal.only_strays:
         lines = [f"To be removed for good, beside what the record of run {layout.run_id} names: {files} ({size})"]
         lines += _some([f"  {shown(uri(entry.path))}" for entry in removal.entries])
@@ -211,6 +211,10 @@ def _holder(holder: Holder | None) -> str:
 
 def _wrapped(note: str, width: int | None) -> list[str]:
     return [note] if width is None else textwrap.wrap(note, width, subsequent_indent=_GAP, break_on_hyphens=False)
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count:,} files"
 
 
 def _count(count: int | None) -> str:

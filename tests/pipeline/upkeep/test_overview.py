@@ -142,7 +142,7 @@ def test_what_is_not_there_is_wrong_use(layout: RunLayout) -> None:
     with pytest.raises(InputError, match="no run 'r1'; there is none at all"):
         state_of(layout.root.path, "r1")
     make_run(layout)
-    with pytest.raises(InputError, match="no run 'r2'; there are 1, such as r1"):
+    with pytest.raises(InputError, match="no run 'r2'; the last ones are r1"):
         state_of(layout.root.path, "r2")
     with pytest.raises(InputError, match="run id: expected letters"):
         state_of(layout.root.path, "../r1")
