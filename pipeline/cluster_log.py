@@ -25,7 +25,6 @@ _NUMBERS = re.compile(r"\b[0-9a-f]{16,}\b|\d+")  # in which remarks of one kind 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s")
 _NODES_EVERY_S = 5.0
 _QUIET_S = 30.0  # after a line, others of its kind are only counted for so long
-
 _CONNECT_S = 5.0
 _NO_HEAD = (
     "the cluster's head (%s) does not answer; if it is not back in a minute, Ray ends this job. "
@@ -150,7 +149,7 @@ def nodes_watched(every_s: float = _NODES_EVERY_S) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        thread.join()
+        thread.join(_CONNECT_S)
 
 
 def _watch_nodes(stop: threading.Event, every_s: float) -> None:
@@ -162,7 +161,10 @@ def _watch_nodes(stop: threading.Event, every_s: float) -> None:
             log.warning(_HEAD_IS_BACK if is_there else _NO_HEAD, head)
         was_there = is_there
         if is_there:  # without it Ray's own question would wait for a minute
-            now = _nodes()
+            try:
+                now = _nodes()
+            except Exception:  # noqa: BLE001 -- it went at this moment; what Ray raises then is not told anywhere
+                continue
             _tell_of_nodes(known, now)
             known = now
 
