@@ -163,7 +163,7 @@ def _watch_nodes(stop: threading.Event, every_s: float) -> None:
         if is_there:  # without it Ray's own question would wait for a minute
             try:
                 now = _nodes()
-            except Exception:  # noqa: BLE001 -- it went at this moment; what Ray raises then is told nowhere
+            except Exception:
                 log.debug("the nodes could not be listed", exc_info=True)
                 continue
             _tell_of_nodes(known, now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -22,6 +23,8 @@ from pipeline.watchdog import Patience, Watchdog
 log = logging.getLogger(__name__)
 
 Pixels = npt.NDArray[np.uint8]
+
+_AGAIN_AFTER_S = (0.1, 1.0, 5.0)  # with one image that did not fit
 
 _FOUND = ("pred_score", "class_score", "patch_score_max", "patch_scores")
 
@@ -76,6 +79,8 @@ class Scorer:
         self.batch_size = batch_size
         self.schema = scored_schema(metadata)
         self.out_of_memory = out_of_memory
+        self._is_tight = False
+        self._one_at_a_time = threading.Lock()
         self._piece_of_work = _watchdog(patience).piece_of_work if patience else contextlib.nullcontext
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -95,24 +100,33 @@ class Scorer:
     def _score(self, pixels: Pixels) -> tuple[list[Scores], dict[int, str]]:
         """Scores of all images but those that do not fit the device even alone, with what it said of these.
 
-        Out of memory, the batch is halved and stays so.
+        Out of memory, the batch is halved and stays so, and calls no longer compute at the same time. One image is
+        tried again before it is blamed: another call, or another program, may have held the memory.
         """
         found: list[Scores] = []
         too_large: dict[int, str] = {}
-        start = 0
+        start, pauses = 0, iter(_AGAIN_AFTER_S)
         while start < len(pixels):
             batch = pixels[start : start + self.batch_size]
             try:
-                with self._piece_of_work():
+                with self._turn(), self._piece_of_work():
                     found.append(self.detector.predict(batch, batch_size=self.batch_size))
             except self.out_of_memory as exc:
+                self._is_tight = True
                 if len(batch) > 1:
                     self.batch_size = max(1, len(batch) // 2)
                     log.warning("out of memory with %d images; batches of %d from here", len(batch), self.batch_size)
                     continue
+                if (pause_s := next(pauses, None)) is not None:
+                    log.warning("out of memory with one image; again in %.1f s", pause_s)
+                    time.sleep(pause_s)
+                    continue
                 too_large[start] = f"one image does not fit the device: {exc}"[:300]
-            start += len(batch)
+            start, pauses = start + len(batch), iter(_AGAIN_AFTER_S)
         return found, too_large
+
+    def _turn(self) -> contextlib.AbstractContextManager[Any]:
+        return self._one_at_a_time if self._is_tight else contextlib.nullcontext()
 
 
 def _watchdog(patience: Patience) -> Watchdog:

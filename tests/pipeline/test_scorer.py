@@ -1,5 +1,7 @@
 """The model's stage with a tiny detector: each row gets its scores or its reason, whatever the batch."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +14,11 @@ from pipeline.schema import decoded_schema, scored_schema
 from pipeline.scorer import Scorer
 
 SIDE, GRID = 4, 2
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.scorer._AGAIN_AFTER_S", (0.0, 0.0, 0.0))
 
 
 class NoMemory(Exception):  # noqa: N818 -- stands for torch.OutOfMemoryError
@@ -118,6 +125,41 @@ def test_one_image_that_does_not_fit_is_quarantined() -> None:
         (None, None), ("score", "out_of_memory"), (None, None), (None, None),
     ]  # fmt: skip
     assert [row["pred_score"] is None for row in rows] == [False, True, False, False]
+
+
+def test_one_image_that_did_not_fit_for_a_moment_is_scored() -> None:
+    """Another call, or another program, held the memory: tried again, it is not blamed for that."""
+    detector = Brightness()
+    whole, failures = detector.predict, iter([True, True, False])
+
+    def predict(images: Any, **options: Any) -> Found:
+        if len(images) == 1 and next(failures, False):
+            raise NoMemory("full")
+        return whole(images, **options)
+
+    detector.predict = predict  # type: ignore[method-assign]
+    rows = scorer(detector, batch_size=2)(table(10, 20, 30)).to_pylist()
+    assert [row["pred_score"] for row in rows] == pytest.approx([10 / 255, 20 / 255, 30 / 255])
+
+
+def test_where_memory_is_tight_calls_take_turns() -> None:
+    """After the first time out of memory, two calls of one actor compute one after the other."""
+    detector = Brightness(room=2)
+    stage = scorer(detector, batch_size=4)
+    stage(table(1, 2, 3, 4))
+    whole, busy, most = detector.predict, [0], [0]
+
+    def predict(images: Any, **options: Any) -> Found:
+        busy[0] += 1
+        most[0] = max(most[0], busy[0])
+        time.sleep(0.01)
+        busy[0] -= 1
+        return whole(images, **options)
+
+    detector.predict = predict  # type: ignore[method-assign]
+    with ThreadPoolExecutor(4) as calls:
+        list(calls.map(stage, [table(*range(10)) for _ in range(4)]))
+    assert most == [1]
 
 
 @pytest.mark.parametrize("value", [66, 77])
