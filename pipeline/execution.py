@@ -19,7 +19,7 @@ from ray.data import DataContext
 from pipeline.cluster_log import quieten_ray
 from pipeline.config import ScoreConfig
 from pipeline.decode import PEAK_BYTES_PER_PIXEL
-from pipeline.errors import InputError
+from pipeline.errors import InputError, RunError
 from pipeline.local_ray import start_local_ray
 from pipeline.watchdog import Patience
 
@@ -88,9 +88,8 @@ def connect() -> None:
     if not ray.is_initialized():
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ core talks of inner matters on stderr
         with _own_sigterm():
-            if os.environ.get("RAY_ADDRESS"):
-                packages = [str(_PACKAGES / name) for name in ("cops", "pipeline")]
-                ray.init(runtime_env={"py_modules": packages}, logging_level=logging.ERROR)
+            if address := os.environ.get("RAY_ADDRESS"):
+                _join(address)
             else:
                 start_local_ray(
                     _PACKAGES, object_store_memory=object_store_bytes(os.cpu_count() or 1, _shared_memory_bytes())
@@ -107,6 +106,18 @@ def connect() -> None:
         ):  # stderr, where we tell what ends a run in one line; files get all
             handler.setLevel(logging.CRITICAL)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # that its bars are off is our doing
+
+
+def _join(address: str) -> None:
+    """Raises:  RunError: the cluster does not answer, or is of another version."""
+    # Tries, of 40 s each where nobody answers; Ray's own 20 take a quarter of an hour.
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")
+    packages = [str(_PACKAGES / name) for name in ("cops", "pipeline")]
+    try:
+        ray.init(runtime_env={"py_modules": packages}, logging_level=logging.ERROR)
+    except (RuntimeError, ConnectionError) as exc:
+        why = str(exc).strip().partition("\n")[0][:300]
+        raise RunError(f"the Ray cluster at {address} (RAY_ADDRESS) cannot be joined: {why}") from exc
 
 
 @contextlib.contextmanager

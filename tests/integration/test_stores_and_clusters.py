@@ -144,3 +144,14 @@ def _submit(
         if done.returncode == 0 or "score.py" in done.stdout or time.monotonic() > deadline:
             return done
         time.sleep(2)
+
+
+def test_a_cluster_that_does_not_answer(archives: Path, tmp_path: Path, job: Job) -> None:
+    """As when its head is lost while a job starts: told with its address, and nothing is begun."""
+    address = f"127.0.0.1:{free_port()}"
+    arguments = ["--input", str(archives / "images/images"), "--output", str(tmp_path), "--run-id", "r"]
+    done = job(*arguments, check=False, RAY_ADDRESS=address, RAY_gcs_server_port_wait_time_s="1")
+    assert done.returncode == 1
+    assert f"error: the Ray cluster at {address} (RAY_ADDRESS) cannot be joined" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not any(tmp_path.iterdir())
