@@ -107,7 +107,10 @@ class Bag:
 
 def table_of(faults: list[Fault]) -> str:
     """What was done, how often, and how the attempts ended."""
-    rows = ["|fault|times|in an attempt that committed|in one that ended; the same command went on|", "|---|---|---|---|"]
+    rows = [
+        "|fault|times|in an attempt that committed|in one that ended; the same command went on|",
+        "|---|---|---|---|",
+    ]
     for kind in KINDS:
         met = [fault for fault in faults if fault.kind == kind]
         on = sum(fault.ended == "went on" for fault in met)
