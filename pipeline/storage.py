@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -114,7 +115,7 @@ def filesystem_at(uri: str) -> tuple[Any, str]:
     options = {name: ours | set_by_user.get(name, {}) if isinstance(ours, dict) else set_by_user.get(name, ours)
                for name, ours in _WAITS.get(protocol, {}).items()}  # fmt: skip
     # Listings change while a run goes on (we write them), so they are never cached.
-    fs, path = fsspec.core.url_to_fs(uri, use_listings_cache=False, **options)
+    fs, path = fsspec.core.url_to_fs(uri, use_listings_cache=False, **deepcopy(options))  # botocore writes into its own
     return fs, path
 
 

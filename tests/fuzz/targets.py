@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,7 +39,6 @@ SIDE = 56
 KEPT = {"label": pa.int64(), "note": pa.string()}
 PLAN_ROWS = PlanRows(category=None, template=None, metadata=KEPT)
 STAGE = ReadAndDecode(worklist=None, output="", side=SIDE, rules=RULES, metadata=KEPT)  # type: ignore[arg-type]
-store_errors.RETRY_AFTER_S = (0.0,)  # a local file is not waited for
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ def read(mutant: Mutant, folder: Path) -> Read:
 
     Raises:  BrokenPromiseError: an outcome that cannot be right.   Exception: whatever else should not come out.
     """
-    return _TARGETS[mutant.seed.target](mutant, folder)
+    with mock.patch.object(store_errors, "RETRY_AFTER_S", (0.0,)):  # a local file is not waited for
+        return _TARGETS[mutant.seed.target](mutant, folder)
 
 
 def _image(mutant: Mutant, folder: Path) -> Read:
