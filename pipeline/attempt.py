@@ -5,20 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline import ledger
 from pipeline.config import ScoreConfig
-from pipeline.errors import InputError
+from pipeline.errors import ClaimError, InputError
 from pipeline.incremental import drop_scored
 from pipeline.layout import TABLES, Parts, RunLayout
 from pipeline.model import ModelCard
-from pipeline.plan import PlanSummary, metadata_types, plan_record, rewrite_plan, write_plan
+from pipeline.plan import PlanSummary, count_rows, metadata_types, plan_record, rewrite_plan, write_plan
 from pipeline.schema import PLAN
 from pipeline.sources import PlanRows, Source, recognise
-from pipeline.storage import redact, remove_tree
+from pipeline.storage import redact, remove_file, remove_tree
+from pipeline.store_errors import with_patience
 from pipeline.thresholds import Thresholds
 from pipeline.worklist import Worklist, make_worklist
 
@@ -156,7 +158,7 @@ def remaining(layout: RunLayout, plan: Plan, attempt: int, *, tasks: int) -> Rem
         scores=parts["scores"],
         quarantine=parts["quarantine"],
     )
-    left = _count(layout, files)
+    left = count_rows(layout.root, files)
     log.info("resuming: %d of %d images are in the tables already", plan.summary.planned - left, plan.summary.planned)
     worklist = make_worklist(layout.root, files, left, tasks=tasks)
     return Remaining(worklist=worklist, parts=known, done=plan.summary.planned - left)
@@ -167,6 +169,8 @@ def to_commit(layout: RunLayout, known: frozenset[str], attempt: int) -> Parts:
 
     Others are removed: a lost process of an earlier attempt wrote them after we had read the tables, and we did those
     images, too. What it writes after this look is in no record, so no reader sees it.
+
+    Raises:  ClaimError: a later attempt has written parts: this one is the lost process.
     """
     found = layout.all_parts()
     ours = f"part-{attempt:05d}-"
@@ -174,9 +178,10 @@ def to_commit(layout: RunLayout, known: frozenset[str], attempt: int) -> Parts:
         path for paths in found.values() for path in paths
         if path not in known and not path.rpartition("/")[2].startswith(ours)
     ]  # fmt: skip
+    if any(path.rpartition("/")[2] > ours for path in strays):
+        raise ClaimError(f"run {layout.run_id!r} was taken over by another process; this one stops")
     for path in strays:
-        log.warning("removing %s: a process of an earlier attempt wrote it late", layout.root.uri(path))
-        layout.root.fs.rm_file(path)
+        _remove(layout, path, "a process of an earlier attempt wrote it late")
     return {table: [path for path in paths if path not in strays] for table, paths in found.items()}
 
 
@@ -188,22 +193,22 @@ def _without_overlaps(layout: RunLayout) -> Parts:
     paths = [path for paths in parts.values() for path in paths]
     if not paths:
         return parts
-    written = ledger.with_files(layout.root, paths, "image_id")
-    with ledger.tables(layout.root, written=written) as sql:
-        later = {row[0] for row in sql.execute(ledger.OVERLAPPING).fetchall()}
+    later = with_patience(lambda: _overlapping(layout, paths), layout.root.uri())
     for path in paths:
         if path in later:
-            log.warning("removing %s: an earlier part holds images of it, too", layout.root.uri(path))
-            layout.root.fs.rm_file(path)
+            _remove(layout, path, "an earlier part holds images of it, too")
     return {table: [path for path in paths if path not in later] for table, paths in parts.items()}
 
 
-def _count(layout: RunLayout, files: list[str]) -> int:
-    if not files:
-        return 0
-    with ledger.tables(layout.root, plan=files) as sql:
-        (rows,) = sql.execute("SELECT count(*) FROM plan").fetchone()
-    return int(rows)
+def _remove(layout: RunLayout, path: str, why: str) -> None:
+    uri = layout.root.uri(path)
+    log.warning("removing %s: %s", uri, why)
+    with_patience(lambda: remove_file(layout.root.fs, path), uri)
+
+
+def _overlapping(layout: RunLayout, paths: list[str]) -> set[str]:
+    with ledger.tables(layout.root, written=ledger.with_files(layout.root, paths, "image_id")) as sql:
+        return {row[0] for row in sql.execute(ledger.OVERLAPPING).fetchall()}
 
 
 def _remove_temporaries(layout: RunLayout) -> None:
@@ -211,5 +216,6 @@ def _remove_temporaries(layout: RunLayout) -> None:
     if not layout.root.is_local:
         return
     for table in TABLES:
-        for path in layout.root.fs.glob(f"{layout.table_dir(table)}/.*.tmp"):
-            layout.root.fs.rm_file(path)
+        for entry in layout.entries(layout.table_dir(table)):
+            if entry.name.startswith(".") and entry.name.endswith(".tmp"):
+                Path(entry.path).unlink(missing_ok=True)

@@ -102,8 +102,11 @@ class Claim:
 
 
 def require_claim(layout: RunLayout, number: int) -> None:
-    """Raises:  ClaimError: there is a later claim than this one."""
-    if layout.root.fs.exists(_path(layout, number + 1)):
+    """One LIST.
+
+    Raises:  ClaimError: there is a later claim than this one, or none: who took the run over has finished it.
+    """
+    if _latest(layout) != number:
         raise ClaimError(f"run {layout.run_id!r} was taken over by another process; this one stops")
 
 
@@ -184,7 +187,7 @@ def _is_over(layout: RunLayout, number: int, watch_s: float) -> bool:
     while time.monotonic() < deadline:
         time.sleep(min(1.0, watch_s / 5))
         now = _holder(layout, number)
-        if now.get("released"):
+        if not now or now.get("released"):  # gone: it has committed
             return True
         if now != first:
             return False
@@ -208,8 +211,9 @@ def _machine() -> str | None:
 
 
 def _start_of(pid: int) -> str | None:
-    """When a process started, in clock ticks since boot; None where there is no such process (or no /proc)."""
+    """When a process started, in clock ticks since boot; None where it has ended (or there is no /proc)."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if state in "ZX" else rest[18]  # a zombie: killed, and its parent has not looked yet
     except (OSError, IndexError):
         return None

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
 from ray.exceptions import RayError
 
+from cops.errors import CopsError
 from pipeline.errors import RunError
 from pipeline.store_errors import describe, without_secrets
 
 _WORLD = (OSError, RayError, pa.ArrowException, duckdb.Error)
 _CLIENTS = frozenset({"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google"})  # roots of their own
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -30,6 +33,17 @@ def as_run_errors(way_on: str) -> Iterator[None]:
         log.debug("the run stopped", exc_info=True)
         cause = describe(exc) if not isinstance(exc, RayError) else innermost(exc)
         raise RunError(f"the run stopped: {cause}. {way_on}") from exc
+
+
+def after_the_commit(action: Callable[[], T], *, otherwise: T, but: str) -> T:
+    """What an action gives, or what to take instead: the run is committed, and what the world does is warned of."""
+    try:
+        return action()
+    except Exception as exc:
+        if not (isinstance(exc, CopsError) or is_of_the_world(exc)):
+            raise
+        log.warning("the run is committed, but %s: %s", but, describe(exc))
+        return otherwise
 
 
 def is_of_the_world(exc: BaseException) -> bool:

@@ -19,7 +19,7 @@ from pipeline import ledger
 from pipeline.decode import DecodeRules
 from pipeline.execution import wanted_tasks
 from pipeline.layout import RunLayout
-from pipeline.plan import rewrite_plan
+from pipeline.plan import count_rows, rewrite_plan
 from pipeline.read import fetched_portions
 from pipeline.request import requests_of
 from pipeline.runs import files_of, records
@@ -105,9 +105,7 @@ def _decides_alike(record: dict[str, Any], model_id: str, rules: DecodeRules) ->
 def _unchanged(layout: RunLayout, output: str, candidates: list[str], max_bytes: int) -> pa.Table:
     if not candidates:
         return _SKIPPED.empty_table()
-    with ledger.tables(layout.root, plan=candidates) as sql:
-        (rows,) = sql.execute("SELECT count(*) FROM plan").fetchone()
-    worklist = make_worklist(layout.root, candidates, rows, tasks=wanted_tasks())
+    worklist = make_worklist(layout.root, candidates, count_rows(layout.root, candidates), tasks=wanted_tasks())
     check = _Unchanged(worklist=worklist, output=output, max_bytes=max_bytes)
     tasks = ray.data.range(len(worklist), override_num_blocks=len(worklist))
     found = tasks.map_batches(check, batch_size=None, batch_format="pyarrow")

@@ -33,6 +33,7 @@ from pipeline.sources.manifest import manifest_items
 from pipeline.sources.parquet import index_parquet
 from pipeline.sources.webdataset import index_tar
 from pipeline.storage import Root
+from pipeline.store_errors import with_patience
 
 ROWS_PER_FILE = 65_536
 ROWS_PER_GROUP = 4_096  # what a task reads of the plan at a time
@@ -118,8 +119,7 @@ def write_plan(
     files = writer.close()
     summary = PlanSummary(planned=writer.rows, unmatched=unmatched)
     if summary.planned:
-        with ledger.tables(root, plan=files) as sql:
-            (summary.duplicates,) = sql.execute(ledger.DUPLICATES).fetchone()
+        (summary.duplicates,) = _ask(root, files, ledger.DUPLICATES)
         if summary.duplicates:
             files = rewrite_plan(root, files, folder + "-once", rows.schema, query=ledger.FIRST_OF_EACH)
     summary.planned -= summary.duplicates
@@ -137,11 +137,30 @@ def rewrite_plan(
     root: Root, files: list[str], folder: str, schema: pa.Schema, *, query: str, **views: list[str] | pa.Table
 ) -> list[str]:
     """A plan's rows that a query keeps, in their order, as new files in another folder."""
-    writer = PlanWriter(root, folder, schema)
-    with ledger.tables(root, plan=files, **views) as sql:
-        for table in ledger.batches(sql.sql(query), schema):
-            writer.add(table, renumber=False)
-    return writer.close()
+
+    def rewrite() -> list[str]:
+        writer = PlanWriter(root, folder, schema)
+        with ledger.tables(root, plan=files, **views) as sql:
+            for table in ledger.batches(sql.sql(query), schema):
+                writer.add(table, renumber=False)
+        return writer.close()
+
+    return with_patience(rewrite, root.uri(folder))
+
+
+def count_rows(root: Root, files: list[str]) -> int:
+    """Rows of a plan's files."""
+    return _ask(root, files, "SELECT count(*) FROM plan")[0] if files else 0
+
+
+def _ask(root: Root, files: list[str], query: str) -> tuple[int, ...]:
+    """The one row that a query of a plan gives."""
+
+    def ask() -> tuple[int, ...]:
+        with ledger.tables(root, plan=files) as sql:
+            return tuple(int(value) for value in sql.execute(query).fetchone())
+
+    return with_patience(ask, root.uri())
 
 
 def _rows_of(sources: list[Source], rows: PlanRows, limit: int | None) -> Iterator[pa.Table]:
@@ -245,9 +264,13 @@ class PlanWriter:
 
     def _write(self, table: pa.Table) -> None:
         path = f"{self.folder}/plan-{len(self.files):05d}.parquet"
-        self.root.fs.makedirs(self.folder, exist_ok=True)
-        with self.root.fs.open(path, "wb") as out:  # not seen by anyone until plan.json names it
-            pq.write_table(table, out, row_group_size=ROWS_PER_GROUP, compression="zstd")
+
+        def write() -> None:
+            self.root.fs.makedirs(self.folder, exist_ok=True)
+            with self.root.fs.open(path, "wb") as out:  # not seen by anyone until plan.json names it
+                pq.write_table(table, out, row_group_size=ROWS_PER_GROUP, compression="zstd")
+
+        with_patience(write, self.root.uri(path))
         self.files.append(path)
 
 
@@ -268,9 +291,7 @@ def _require_images(summary: PlanSummary, sources: list[Source]) -> None:
 
 
 def _add_totals(summary: PlanSummary, root: Root, files: list[str]) -> None:
-    with ledger.tables(root, plan=files) as sql:
-        query = "SELECT coalesce(sum(num_bytes), 0), count(stage) FROM plan"
-        summary.num_bytes, summary.bad = (int(value) for value in sql.execute(query).fetchone())
+    summary.num_bytes, summary.bad = _ask(root, files, "SELECT coalesce(sum(num_bytes), 0), count(stage) FROM plan")
 
 
 def plan_record(files: list[str], summary: PlanSummary, root: Root) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import torch
 from ray.data import ActorPoolStrategy
 
 import cops
-from cops.errors import CopsError
 from cops.model import UNTRAINED
 from pipeline import commit
 from pipeline.attempt import (
@@ -27,13 +26,13 @@ from pipeline.attempt import (
     remaining,
     to_commit,
 )
-from pipeline.claim import Claim, take_claim
+from pipeline.claim import Claim, last_holder, take_claim
 from pipeline.cluster_log import nodes_watched, workers_heard
 from pipeline.config import ScoreConfig
 from pipeline.decode_stage import ReadAndDecode
 from pipeline.errors import ClaimError, InputError
 from pipeline.execution import TASKS_AHEAD, Execution, connect, plan_execution, rows_per_call, wanted_tasks
-from pipeline.failures import as_run_errors, is_of_the_world
+from pipeline.failures import after_the_commit, as_run_errors
 from pipeline.incremental import known_bad
 from pipeline.layout import TABLES, RunLayout
 from pipeline.localize import Localize
@@ -45,7 +44,7 @@ from pipeline.runs import read_record
 from pipeline.schema import RUN_FORMAT
 from pipeline.scorer import Scorer
 from pipeline.storage import remove_tree
-from pipeline.store_errors import describe, with_patience
+from pipeline.store_errors import with_patience
 from pipeline.thresholds import Threshold, Thresholds, read_thresholds
 from pipeline.top import TopImage, read_top
 from pipeline.worklist import Worklist, rows_per_part
@@ -95,6 +94,9 @@ def score_job(job: Job, *, top: int = 0, execution: Execution | None = None) -> 
     """As `score`, of what is prepared already; a store's and Ray's own errors come as they are."""
     config = job.config
     if complete := _complete(job):
+        holder = last_holder(job.layout)
+        if not (holder and holder.lives):  # it was ended between its commit and here; else it is just about to go
+            _clear_up(job.layout)
         return complete
     if not has_plan(job.layout):
         check_inputs(config)
@@ -108,8 +110,18 @@ def score_job(job: Job, *, top: int = 0, execution: Execution | None = None) -> 
         if not has_plan(job.layout):  # nothing was begun: nothing is left
             remove_tree(job.layout.root.fs, job.layout.work_dir)
         raise
-    remove_tree(job.layout.root.fs, job.layout.work_dir)  # now that nobody renews the claim in it
+    _clear_up(job.layout)  # now that nobody renews the claim in it
     return result
+
+
+def _clear_up(layout: RunLayout) -> None:
+    """Remove what a run needs while it goes on: its plan has addresses as they were given."""
+    folder = layout.root.uri(layout.work_dir)
+    after_the_commit(
+        lambda: with_patience(lambda: remove_tree(layout.root.fs, layout.work_dir), folder),
+        otherwise=None,
+        but=f"its folder {folder} could not be removed",
+    )
 
 
 def prepare(config: ScoreConfig, model: cops.Checkpoint | None = None) -> Job:
@@ -208,14 +220,15 @@ def _attempt(job: Job, claim: Claim, execution: Execution, top: int) -> RunResul
     work = remaining(layout, plan, claim.number, tasks=wanted_tasks())
     log.info("%s", plan_line(plan, work, execution))
     images_per_s = _write_out(job, plan, work, execution, claim) if len(work.worklist) else 0.0
-    claim.check()
-    parts = to_commit(layout, work.parts, claim.number)
     place = layout.root.uri()
+    with_patience(claim.check, place)
+    parts = to_commit(layout, work.parts, claim.number)
     with_patience(lambda: commit.verify(layout, plan.files, parts), place)
     files = with_patience(lambda: commit.data_files(layout, parts), place)
     record = _record(job, plan, execution, files)
     if job.config.incremental:
-        record["counts"]["known_bad"] = known_bad(layout, job.config.output, parts["quarantine"])
+        bad = parts["quarantine"]
+        record["counts"]["known_bad"] = with_patience(lambda: known_bad(layout, job.config.output, bad), place)
     record |= {
         "attempts": claim.number,
         "started_at": started_at,
@@ -223,7 +236,7 @@ def _attempt(job: Job, claim: Claim, execution: Execution, top: int) -> RunResul
         "images_per_s": round(images_per_s, 3),
     }
     record["seconds"]["wall"] = round(time.monotonic() - began, 3)  # of this attempt
-    claim.check()
+    with_patience(claim.check, place)
     try:
         layout.write_json(layout.commit_path, record, once=True)
     except FileExistsError as exc:
@@ -293,14 +306,12 @@ def _record(job: Job, plan: Plan, execution: Execution, files: list[commit.DataF
 
 
 def _highest(job: Job, plan: Plan, parts: list[str], count: int) -> list[TopImage]:
-    """The highest scores, while the plan still says where the pictures lie. The run is committed whatever happens."""
-    try:
-        return read_top(job.layout.root, parts, plan.files, job.config.decode, count)
-    except Exception as exc:
-        if not (isinstance(exc, CopsError) or is_of_the_world(exc)):
-            raise
-        log.warning("the run is committed, but its highest scores could not be shown: %s", describe(exc))
-        return []
+    """The highest scores, while the plan still says where the pictures lie."""
+    return after_the_commit(
+        lambda: read_top(job.layout.root, parts, plan.files, job.config.decode, count),
+        otherwise=[],
+        but="its highest scores could not be shown",
+    )
 
 
 def warnings_of(card: ModelCard) -> list[str]:

@@ -108,20 +108,23 @@ class Scorer:
         start, pauses = 0, iter(_AGAIN_AFTER_S)
         while start < len(pixels):
             batch = pixels[start : start + self.batch_size]
+            why = ""
             try:
                 with self._turn(), self._piece_of_work():
                     found.append(self.detector.predict(batch, batch_size=self.batch_size))
-            except self.out_of_memory as exc:
+            except self.out_of_memory as exc:  # it holds the call's tensors: they go with it, before anything is tried
+                why = f"one image does not fit the device: {exc}"[:300]
+            if why:
                 self._is_tight = True
                 if len(batch) > 1:
-                    self.batch_size = max(1, len(batch) // 2)
+                    self.batch_size = max(1, min(self.batch_size, len(batch) // 2))
                     log.warning("out of memory with %d images; batches of %d from here", len(batch), self.batch_size)
                     continue
                 if (pause_s := next(pauses, None)) is not None:
                     log.warning("out of memory with one image; again in %.1f s", pause_s)
                     time.sleep(pause_s)
                     continue
-                too_large[start] = f"one image does not fit the device: {exc}"[:300]
+                too_large[start] = why
             start, pauses = start + len(batch), iter(_AGAIN_AFTER_S)
         return found, too_large
 

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import fsspec
+import pyarrow as pa
 import pyarrow.fs
 from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.local import LocalFileSystem
@@ -84,7 +85,16 @@ class Root:
     def arrow_fs(self) -> pyarrow.fs.FileSystem:
         if self.is_local:
             return pyarrow.fs.LocalFileSystem()
-        return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(self.fs))
+        return pyarrow.fs.PyFileSystem(_Handler(self.fs))
+
+
+class _Handler(pyarrow.fs.FSSpecHandler):
+    """Opens at once. Arrow's own asks `isfile` first, which takes every failure of a store for a no."""
+
+    def open_input_file(self, path: str) -> pa.PythonFile:
+        return pa.PythonFile(self.fs.open(path, mode="rb"), mode="r")
+
+    open_input_stream = open_input_file
 
 
 def open_root(uri: str) -> Root:
@@ -110,10 +120,12 @@ def filesystem_at(uri: str) -> tuple[Any, str]:
     fsspec's own configuration (FSSPEC_S3_CONFIG_KWARGS and the like) goes before ours.
     Raises:  ImportError, ValueError: as fsspec.
     """
-    protocol = uri.partition("://")[0].lower()
-    set_by_user = fsspec.config.conf.get(protocol, {})
+    waits = _WAITS.get(uri.partition("://")[0].lower(), {})
+    set_by_user: dict[str, Any] = {}
+    for spelling in (protocol for protocol, known in _WAITS.items() if known is waits):
+        set_by_user |= fsspec.config.conf.get(spelling, {})
     options = {name: ours | set_by_user.get(name, {}) if isinstance(ours, dict) else set_by_user.get(name, ours)
-               for name, ours in _WAITS.get(protocol, {}).items()}  # fmt: skip
+               for name, ours in waits.items()}  # fmt: skip
     # Listings change while a run goes on (we write them), so they are never cached.
     fs, path = fsspec.core.url_to_fs(uri, use_listings_cache=False, **deepcopy(options))  # botocore writes into its own
     return fs, path
@@ -253,6 +265,13 @@ def _temporary_beside(path: str, data: bytes) -> Iterator[str]:
         yield str(temporary)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_file(fs: Any, path: str) -> None:
+    """Remove a file, if it is there. May be tried again, as after an answer that was lost."""
+    with contextlib.suppress(FileNotFoundError):
+        fs.info(path)  # some stores remove what is not there without a word, others wonder
+        fs.rm_file(path)
 
 
 def remove_tree(fs: Any, path: str) -> None:

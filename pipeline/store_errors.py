@@ -40,12 +40,14 @@ _REFUSAL_CLASSES = {
     "ClientAuthenticationError",
 }  # fmt: skip
 _PARSER_OF_HTTP = "aiohttp.http_exceptions"  # its errors carry a 400 that no server sent: an answer cut short, say
+_DUCKDBS_OF_FILES = {"InvalidInputException", "IOException"}  # a file of a scan could not be read; no room to spill
 _NO_SUCH_KEY = "cops-inspection-asks-whether-it-may-read"
 # What parsers of Parquet and tar raise on data that is no such thing.
 PARSING = (pa.ArrowException, tarfile.TarError, EOFError, OSError, ValueError, ArithmeticError, MemoryError)
 
 _OF_THE_NAME = (FileNotFoundError, FileExistsError, PermissionError)
-_PERMANENT = (*_OF_THE_NAME, CopsError, ValueError, TypeError, LookupError, ImportError)
+_MISTAKES = (ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError, NotImplementedError)
+_PERMANENT = (*_OF_THE_NAME, *_MISTAKES, CopsError, ImportError, MemoryError, RecursionError)
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -88,6 +90,8 @@ def is_transient(exc: BaseException) -> bool:
     """Whether it may be another answer a few seconds later."""
     if isinstance(exc, _PERMANENT) or type(exc).__name__ == "ParamValidationError" or is_refusal(exc):
         return False
+    if type(exc).__module__.endswith("duckdb"):
+        return type(exc).__name__ in _DUCKDBS_OF_FILES
     code = code_of(exc)
     if code and code.isdecimal():
         return int(code) >= 500 or int(code) in _PASSING_STATUS
@@ -155,7 +159,7 @@ def _connect(url: str) -> None:
 
 
 def _no_answer(path: str, exc: BaseException) -> StoreError:
-    return StoreError(f"{redact(path)}: the store did not answer, asked again and again: {describe(exc)}")
+    return StoreError(f"{redact(path)}: the store failed in every try: {describe(exc)}")
 
 
 def waits() -> Iterator[float]:

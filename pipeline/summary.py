@@ -9,9 +9,12 @@ from typing import Any
 from cops.shown import shown
 from pipeline.config import ScoreConfig
 from pipeline.estimate import estimate
+from pipeline.failures import after_the_commit
+from pipeline.layout import RunLayout
 from pipeline.progress import duration
 from pipeline.run import RunResult, score, warnings_of
 from pipeline.storage import write_atomic
+from pipeline.store_errors import with_patience
 from pipeline.top import contact_sheet, top_table
 
 
@@ -30,14 +33,25 @@ def score_and_report(config: ScoreConfig, *, top: int) -> Report:
     too_many = too_many_bad(record["counts"], config.max_error_fraction)
     lines = [_headline(result), *_counts(record), *_tables(result)]
     if result.top:
-        sheet = result.layout.contact_sheet_path
         title = f"run {record['run_id']}, model {record['model']['name']}: the {len(result.top)} highest scores"
-        write_atomic(result.layout.root.fs, sheet, contact_sheet(result.top, result.card, title=title))
-        lines += ["", f"Highest scores (contact sheet: {result.layout.root.uri(sheet)})"]
+        page = contact_sheet(result.top, result.card, title=title)
+        lines += ["", f"Highest scores ({_sheet(result.layout, page)})"]
         lines += [top_table([item.row for item in result.top])]
     lines += [f"\nWARNING: {warning}" for warning in record["warnings"]]
     lines += [f"\n{too_many}: exit code 3"] if too_many else []
     return Report("\n".join(lines), bool(too_many))
+
+
+def _sheet(layout: RunLayout, page: bytes) -> str:
+    """The contact sheet, written, and where it is."""
+    path = layout.contact_sheet_path
+    uri = layout.root.uri(path)
+
+    def write() -> str:
+        with_patience(lambda: write_atomic(layout.root.fs, path, page), uri)
+        return f"contact sheet: {uri}"
+
+    return after_the_commit(write, otherwise="no contact sheet", but=f"its contact sheet {uri} could not be written")
 
 
 def too_many_bad(counts: Mapping[str, int], max_error_fraction: float) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -60,13 +61,17 @@ def make_worklist(root: Root, files: list[str], rows: int, *, tasks: int) -> Wor
     size = int(np.clip(-(-rows // tasks), _MIN_ROWS, _MAX_ROWS))
     cuts: list[tuple[int, int, int]] = []
     for number, path in enumerate(files):
-        with root.fs.open(path, "rb") as opened:
-            columns = pq.read_table(opened, columns=["kind", "path", "row_group"])
+        columns = with_patience(partial(_columns, root, path), root.uri(path))
         cuts += [(number, start, stop) for start, stop in _cut(columns, size)]
     file, start, stop = (
         (np.array(column, np.int64) for column in zip(*cuts, strict=True)) if cuts else [np.zeros(0)] * 3
     )
     return Worklist(tuple(files), file.astype(np.int32), start.astype(np.int64), stop.astype(np.int64))
+
+
+def _columns(root: Root, path: str) -> pa.Table:
+    with root.fs.open(path, "rb") as opened:
+        return pq.read_table(opened, columns=["kind", "path", "row_group"])
 
 
 def rows_per_part(planned: int) -> int:

@@ -20,7 +20,7 @@ from pipeline.cluster_log import speak_up
 from pipeline.layout import RunLayout, Table
 from pipeline.parts import parquet_bytes, part_name
 from pipeline.schema import QUARANTINE_FILE, SCORES, with_metadata
-from pipeline.storage import write_atomic
+from pipeline.storage import remove_file, write_atomic
 from pipeline.store_errors import with_patience
 
 STAGES = ("read_s", "decode_s", "score_s", "localize_s")
@@ -70,7 +70,7 @@ class PartWriter(Datasink[Receipt]):
         if not filled:
             return Receipt(0, 0)
         rows = pa.concat_tables(filled)
-        require_claim(self.layout, self.attempt)
+        with_patience(lambda: require_claim(self.layout, self.attempt), self.layout.root.uri())
         is_bad = pc.is_valid(rows["stage"])
         scored, quarantined = rows.filter(pc.invert(is_bad)), rows.filter(is_bad)
         name = part_name(self.attempt, rows["image_id"].to_pylist())
@@ -92,8 +92,7 @@ class PartWriter(Datasink[Receipt]):
         path = self.layout.part_path(table, name)
         fs = self.layout.root.fs
         if not len(rows):  # an earlier try of this task may have had some (a read that failed then)
-            if fs.exists(path):
-                fs.rm_file(path)
+            with_patience(lambda: remove_file(fs, path), self.layout.root.uri(path))
             return
         data = parquet_bytes(rows)
         with_patience(lambda: write_atomic(fs, path, data), self.layout.root.uri(path))

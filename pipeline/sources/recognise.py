@@ -103,10 +103,12 @@ def _csv_schema(source: Source, path: str) -> pa.Schema | None:
 
 def _find_files(root: Root, uri: str) -> tuple[Iterator[tuple[str, int | None]], str, bool]:
     """(files, base folder, whether they were named by the user and not found in a folder)."""
-    if root.fs.isfile(root.path):
+    info = None  # `isfile` and `exists` take every failure of a store for a no
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         info = root.fs.info(root.path)
+    if info and info["type"] == "file":
         return iter([(root.path, info.get("size"))]), root.path.rpartition("/")[0], True
-    if root.fs.exists(root.path):
+    if info:
         return walk_files(root), root.path, False
     if any(char in root.path for char in MAGIC):
         found, base = walk_glob(root)

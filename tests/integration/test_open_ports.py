@@ -10,21 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from real_parts import ROOT, clean_environment, score_command
+from real_parts import ROOT, clean_environment, descendants, score_command
 
 _LISTENS = "0A"  # the state, in /proc/net/tcp
-
-
-def descendants(pid: int) -> Iterator[int]:
-    """A process and all below it."""
-    yield pid
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            below = children.read_text().split()
-        except OSError:  # it ended meanwhile
-            continue
-        for child in below:
-            yield from descendants(int(child))
 
 
 def listeners() -> dict[str, ipaddress.IPv4Address | ipaddress.IPv6Address]:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,18 @@ def test_a_dead_process_of_this_machine_is_taken_over_at_once(layout: RunLayout)
 
 
 @pytest.mark.skipif(claim._machine() is None, reason="no /proc")
+def test_a_killed_process_that_nobody_has_reaped_is_dead(layout: RunLayout) -> None:
+    """In a container without an init it stays a zombie for ever."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    started = claim._start_of(process.pid)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    leave_claim(layout, machine=claim._machine(), pid=process.pid, process_start=started)
+    assert take_claim(layout, watch_s=60).number == 2
+    process.wait()
+
+
+@pytest.mark.skipif(claim._machine() is None, reason="no /proc")
 def test_another_process_under_the_same_number_is_not_the_holder(layout: RunLayout) -> None:
     """Process numbers come again: the start time tells that this one is another."""
     leave_claim(layout, machine=claim._machine(), pid=os.getpid(), process_start="1")
@@ -85,6 +99,31 @@ def test_a_silent_holder_elsewhere_is_taken_over(layout: RunLayout) -> None:
     began = time.monotonic()
     assert take_claim(layout, watch_s=0.2).number == 2
     assert time.monotonic() - began >= 0.2
+
+
+def test_a_holder_that_finishes_while_watched_is_over(layout: RunLayout) -> None:
+    """It commits, and its claim goes with its folder: that is no sign of life."""
+    path = leave_claim(layout)
+    finish = threading.Timer(0.1, lambda: shutil.rmtree(path.parent))
+    finish.start()
+    assert take_claim(layout, watch_s=5).number == 2
+    finish.join()
+
+
+def test_of_eight_that_take_over_at_once_one_does(layout: RunLayout) -> None:
+    """All watched the same silent claim: one has the next number, seven are told."""
+    leave_claim(layout)
+    with ThreadPoolExecutor(8) as threads:
+        taken = list(threads.map(lambda _: _number_or_none(layout), range(8)))
+    assert sorted(taken, key=str) == [2, *[None] * 7]
+    assert claims(layout) == ["claim-00001.json", "claim-00002.json"]
+
+
+def _number_or_none(layout: RunLayout) -> int | None:
+    try:
+        return take_claim(layout, watch_s=0.2).number
+    except ClaimError:
+        return None
 
 
 def test_a_beating_holder_elsewhere_is_refused(layout: RunLayout) -> None:
@@ -129,6 +168,17 @@ def test_the_first_holder_learns_of_a_takeover(layout: RunLayout) -> None:
         assert first.lost.wait(5)
     assert Path(layout.work_path("claim-00002.json")).read_text() == '{"token": "other"}'
     assert not json.loads(Path(layout.work_path("claim-00001.json")).read_text())["released"]
+
+
+def test_a_claim_that_is_gone_is_lost(layout: RunLayout) -> None:
+    """Who took the run over has committed it and removed all claims: what sleeps meanwhile must write nothing more."""
+    with take_claim(layout, heartbeat_s=60) as first:
+        shutil.rmtree(layout.work_dir)
+        with pytest.raises(ClaimError, match="taken over"):
+            claim.require_claim(layout, 1)
+        with pytest.raises(ClaimError, match="taken over"):
+            first.check()
+    assert not Path(layout.work_dir).exists()
 
 
 def test_the_heartbeat_itself_notices_a_takeover(layout: RunLayout) -> None:

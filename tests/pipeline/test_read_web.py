@@ -70,7 +70,7 @@ def test_a_web_server_that_is_down_stops_the_run(web: str, monkeypatch: pytest.M
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     down = [Request("file", f"http://127.0.0.1:{port}/{at}.jpg?sig={SECRET}") for at in range(2)]
-    with pytest.raises(StoreError, match=f"http://127.0.0.1:{port}/0.jpg: the store did not answer") as caught:
+    with pytest.raises(StoreError, match=f"http://127.0.0.1:{port}/0.jpg: the store failed in every try") as caught:
         fetch([Request("file", f"{web}/200"), *down], max_bytes=MAX)
     (alone,) = fetch(down[:1], max_bytes=MAX)  # a manifest may name any host in one row
     assert isinstance(alone, ImageRejected)

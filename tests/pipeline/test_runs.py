@@ -9,16 +9,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from reading import FlakyFileSystem
 
 import pipeline
 from pipeline import commit
 from pipeline.attempt import Plan, remaining, to_commit
-from pipeline.errors import InputError, RunError
+from pipeline.errors import ClaimError, InputError, RunError
 from pipeline.layout import RunLayout
-from pipeline.parts import parquet_bytes
+from pipeline.parts import parquet_bytes, part_name
 from pipeline.plan import PlanSummary, PlanWriter
 from pipeline.runs import records
 from pipeline.schema import PLAN, QUARANTINE, QUARANTINE_FILE, RUN_FORMAT, SCORES
+from pipeline.store_errors import with_patience
 
 
 def put(layout: RunLayout, table: str, name: str, *ids: str) -> str:
@@ -257,6 +259,45 @@ def test_late_parts_of_earlier_attempts_are_removed(layout: RunLayout) -> None:
     parts = to_commit(layout, frozenset([found]), 2)
     assert parts == {"scores": [found, own], "quarantine": []}
     assert not Path(late).exists()
+
+
+def test_parts_of_a_later_attempt_are_nobodys_strays(layout: RunLayout) -> None:
+    """A process that slept while another took over and committed: it removes nothing."""
+    own = put(layout, "scores", "part-00001-1-a", "a")
+    others = put(layout, "scores", "part-00002-1-b", "b")
+    with pytest.raises(ClaimError, match="taken over"):
+        to_commit(layout, frozenset(), 1)
+    assert Path(own).exists()
+    assert Path(others).exists()
+
+
+def test_unfinished_files_of_this_output_alone_are_removed(tmp_path: Path) -> None:
+    """A folder may be called `o[12]`, which as a pattern is `o1`."""
+    mine, other = (RunLayout.at(str(tmp_path / name), "r1") for name in ("o[12]", "o1"))
+    left = [Path(put(one, "scores", ".part-00001-1-a.parquet.0.tmp", "a")).with_suffix("") for one in (mine, other)]
+    for path in left:
+        path.with_name(path.name + ".parquet").rename(path)
+    files = plan_of(mine, "a")
+    remaining(mine, Plan(files=files, summary=PlanSummary(planned=1), metadata={}), 1, tasks=8)
+    assert [path.exists() for path in left] == [False, True]
+
+
+def test_a_store_that_hiccups_while_tables_are_read(flaky: type[FlakyFileSystem]) -> None:
+    """What it cannot say for a moment is not missing: plan, resume, checks and footers are asked for again."""
+    layout = RunLayout.at("flaky://run", "r1")
+    files = plan_of(layout, "a", "b")
+    part = layout.part_path("scores", part_name(1, ["a"]))
+    rows = pa.Table.from_pylist([{"image_id": "a", "image_uri": "u"}], SCORES)
+    layout.root.fs.pipe_file(part, parquet_bytes(rows))
+    for failures in range(1, 4):
+        flaky.failures = failures
+        plan = Plan(files=files, summary=PlanSummary(planned=2), metadata={})
+        left = remaining(layout, plan, 2, tasks=8)
+        assert (left.done, left.worklist.rows, flaky.failures) == (1, 1, 0)
+        flaky.failures = failures
+        with pytest.raises(RunError, match="1 are in no table"):
+            with_patience(lambda: commit.verify(layout, files, layout.all_parts()), "run")
+        assert flaky.failures == 0
 
 
 def test_a_resume_heals_images_written_twice(layout: RunLayout) -> None:

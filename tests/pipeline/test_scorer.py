@@ -1,6 +1,7 @@
 """The model's stage with a tiny detector: each row gets its scores or its reason, whatever the batch."""
 
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -116,6 +117,38 @@ def test_out_of_memory_halves_the_batch_and_goes_on(room: int) -> None:
     detector.batches.clear()
     stage(table(*values))
     assert max(detector.batches) <= room
+
+
+def test_a_call_that_failed_holds_no_memory_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tensors hang on the error; another call may need the room."""
+    detector, kept, alive = Brightness(), [], []
+
+    def predict(images: Any, **_: Any) -> Found:
+        activations = np.zeros(1)
+        kept.append(weakref.ref(activations))
+        raise NoMemory("full")
+
+    detector.predict = predict  # type: ignore[method-assign]
+    monkeypatch.setattr("pipeline.scorer.time.sleep", lambda _: alive.append(kept[-1]() is not None))
+    scorer(detector)(table(10))
+    assert alive == [False] * 3
+
+
+def test_a_batch_size_that_another_call_has_found_stays() -> None:
+    """Two calls run out of memory with eight; the first is down to one when the second is told."""
+    detector = Brightness(room=1)
+    stage = scorer(detector, batch_size=8)
+    whole = detector.predict
+
+    def predict(images: Any, **options: Any) -> Found:
+        if len(images) == 8:
+            stage.batch_size = 1  # as the other call leaves it
+        return whole(images, **options)
+
+    detector.predict = predict  # type: ignore[method-assign]
+    stage(table(*range(20, 28)))
+    assert detector.batches == [8, *[1] * 8]
+    assert stage.batch_size == 1
 
 
 def test_one_image_that_does_not_fit_is_quarantined() -> None:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from reading import FlakyFileSystem
 
 from pipeline import store_errors
 from pipeline.errors import InputError, StoreError
@@ -241,8 +242,17 @@ def test_a_store_that_is_down_is_not_an_empty_one(memory_root: Root, monkeypatch
     monkeypatch.setattr(store_errors, "RETRY_AFTER_S", (0.0,))
     monkeypatch.setattr(MemoryFileSystem, "info", info)
     monkeypatch.setattr(MemoryFileSystem, "exists", lambda *_: False)
-    with pytest.raises(StoreError, match="did not answer"):
+    with pytest.raises(StoreError, match="failed in every try"):
         recognise(f"{memory_root.uri()}/a")
+
+
+@pytest.mark.parametrize("failures", [1, 2, 3])
+def test_a_store_that_hiccups_has_what_it_has(flaky: type[FlakyFileSystem], failures: int) -> None:
+    """A file whose first question fails is no folder without files."""
+    flaky.failures = failures
+    source = recognise("flaky://a.jpg")
+    assert (source.format, [path for path, _ in source.files]) == ("images", ["/a.jpg"])
+    assert flaky.failures == 0
 
 
 def test_relative_and_absolute_inputs_name_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

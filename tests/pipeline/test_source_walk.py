@@ -121,7 +121,7 @@ def test_a_folder_that_a_store_does_not_list_stops_the_run(
 ) -> None:
     """No image is lost because a LIST failed: asked again, then an error with the folder's name."""
     listing = Listing(monkeypatch, ConnectionError("reset"))
-    with pytest.raises(StoreError, match="/b: the store did not answer, asked again and again"):
+    with pytest.raises(StoreError, match="/b: the store failed in every try"):
         list(recognise(two_folders.uri() + form).files)
     assert listing.asked >= 4
 

@@ -104,6 +104,14 @@ def test_what_the_user_says_of_waiting_goes_before_ours(
         fs.config_kwargs["retries"]["max_attempts"] = 5  # botocore writes into what it is given
 
 
+def test_all_spellings_of_a_store_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """fsspec takes settings of `s3` for `s3a`, too."""
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": {"signature_version": "s3"}})
+    fs, _ = filesystem_at("s3a://bucket/key")
+    assert fs.config_kwargs == {"retries": {"total_max_attempts": 1}, "signature_version": "s3"}
+
+
 def test_create_once_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A drive that has none creates once all the same; other failures are raised."""
     path = tmp_path / "claim.json"

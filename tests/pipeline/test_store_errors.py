@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
+import duckdb
 import fsspec
 import pytest
 
@@ -51,7 +52,9 @@ class AnsweredError(Exception):
         (AnsweredError(400), False),
         (ConnectionError(), True), (TimeoutError(), True), (OSError(16, "busy"), True), (OSError(22, "odd"), False),
         (FileNotFoundError(), False), (FileExistsError(17, "there"), False), (PermissionError(), False),
-        (ValueError(), False),
+        (ValueError(), False), (AttributeError(), False), (AssertionError(), False), (MemoryError(), False),
+        (duckdb.OutOfMemoryException("full"), False), (duckdb.BinderException("odd"), False),
+        (duckdb.InvalidInputException("reading the stream registered as 'plan' failed: IOError"), True),
     ],
 )  # fmt: skip
 def test_what_may_pass(error: Exception, transient: bool) -> None:

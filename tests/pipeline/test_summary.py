@@ -1,7 +1,11 @@
-"""When a run has too many bad images."""
+"""What a run says at its end, and when it has too many bad images."""
+
+from pathlib import Path
 
 import pytest
 
+from pipeline import summary
+from pipeline.layout import RunLayout
 from pipeline.summary import _counts, too_many_bad
 
 
@@ -20,6 +24,14 @@ from pipeline.summary import _counts, too_many_bad
 def test_the_share_that_counts(quarantined: int, planned: int, known: int, told: str | None) -> None:
     """Bad images that earlier runs knew neither hide new ones nor spoil every night."""
     assert too_many_bad({"quarantined": quarantined, "planned": planned, "known_bad": known}, 0.01) == told
+
+
+def test_a_contact_sheet_that_finds_no_room(layout: RunLayout, caplog: pytest.LogCaptureFixture) -> None:
+    """The run is committed before: its summary is shown all the same."""
+    Path(layout.root.path).mkdir()
+    Path(layout.root.path, "runs").write_text("no folder")
+    assert summary._sheet(layout, b"png") == "no contact sheet"
+    assert "the run is committed, but its contact sheet" in caplog.text
 
 
 def test_an_ending_of_an_ignored_file_is_shown_and_not_obeyed() -> None:

@@ -97,7 +97,9 @@ def test_a_store_that_hiccups_serves_tasks(flaky: type[FlakyFileSystem]) -> None
     """A moment's failure is no reason to end a night's run."""
     root = open_root("flaky://run")
     files, table = write(root, [("range", 0, 0, 20)])
+    flaky.failures = 3
     tasks = make_worklist(root, files, 20, tasks=1)
+    assert flaky.failures == 0
     flaky.failures = 3
     read = [tasks.read(task, root) for task in range(len(tasks))]
     assert flaky.failures == 0
