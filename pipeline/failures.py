@@ -16,7 +16,7 @@ from pipeline.errors import RunError
 from pipeline.store_errors import describe, without_secrets
 
 _WORLD = (OSError, RayError, pa.ArrowException, duckdb.Error)
-_CLIENTS = frozenset({"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google"})  # roots of their own
+_CLIENTS = frozenset({"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "ray"})  # roots of their own
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

@@ -2,6 +2,7 @@
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import RayError
 
 from pipeline.errors import InputError, RunError
@@ -10,7 +11,12 @@ from pipeline.failures import as_run_errors
 
 @pytest.mark.parametrize(
     "error",
-    [OSError("disk full"), RayError("disk full"), EndpointConnectionError(endpoint_url="disk full")],
+    [
+        OSError("disk full"),
+        RayError("disk full"),
+        ExecutionTimeoutError("disk full"),  # nothing has moved for long
+        EndpointConnectionError(endpoint_url="disk full"),
+    ],
 )
 def test_the_world_becomes_a_run_error(error: Exception) -> None:
     """Whichever root its class has."""
