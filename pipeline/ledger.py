@@ -15,18 +15,27 @@ from pipeline.storage import Root
 
 _MEMORY_LIMIT = "2GB"
 _ROWS = 65_536
+_INTERRUPTED = "Query interrupted"  # what DuckDB makes of it
 
 
 @contextlib.contextmanager
 def tables(root: Root, **files: Sequence[str] | pa.Table | ds.Scanner) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB connection in which each name is a view of Parquet files, read from any store, never all at once."""
+    """A DuckDB connection in which each name is a view of Parquet files, read from any store, never all at once.
+
+    Raises:  KeyboardInterrupt: Ctrl-C or SIGTERM came during a query.
+    """
     with tempfile.TemporaryDirectory(prefix="cops-ledger-") as spill, duckdb.connect() as connection:
         connection.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'")
         connection.execute(f"SET temp_directory = '{spill}'")
         for name, source in files.items():
             known = source if isinstance(source, pa.Table | ds.Scanner) else _dataset(root, source)
             connection.register(name, known)
-        yield connection
+        try:
+            yield connection
+        except RuntimeError as exc:
+            if str(exc) == _INTERRUPTED:
+                raise KeyboardInterrupt from exc
+            raise
 
 
 def _dataset(root: Root, paths: Sequence[str]) -> ds.Dataset | pa.Table:

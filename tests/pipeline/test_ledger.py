@@ -1,5 +1,8 @@
 """Plan and tables compared in SQL: what is missing, twice, unplanned; what is left, in order."""
 
+import os
+import signal
+import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -101,3 +104,11 @@ def test_large_results_come_in_batches() -> None:
         sizes = [len(batch) for batch in ledger.batches(sql.sql(ledger.REMAINING), plan.schema)]
     assert sum(sizes) == 199_999
     assert max(sizes) <= 66_000
+
+
+def test_ctrl_c_in_a_query_is_ctrl_c() -> None:
+    """DuckDB words an error of its own over it, which would be taken for a passing one and tried again."""
+    stop = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt), ledger.tables(HERE) as sql:
+        stop.start()
+        sql.execute("SELECT count(*) FROM range(100_000_000) AS a, range(1000) AS b WHERE (a.range * b.range) % 7 = 3")
