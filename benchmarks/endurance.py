@@ -19,11 +19,12 @@ from pages import ROOT, footer, table, write
 from scale import encode_jpeg, make_archive
 from watching import Watched, watch
 
-from pipeline.write import rows_in_parts
+from pipeline.parts import rows_in_parts
 
 _SIDE_PX = 64
 _PARTS = 8  # of a run, in each of which memory's peak is told
 _NEARLY = 0.97
+_FLAT = 1.3  # times the memory of the run's second part, which may be in use in its last
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,9 @@ def main() -> None:
         *footer(f"JPEGs of {_SIDE_PX} px, resized to the packaged model's side."),
     ]  # fmt: skip
     write(page, options.results)
+    for one in endured:
+        for kind in ("driver", "worker"):
+            one.first.require_flat(kind, _PARTS, at_most=_FLAT)
 
 
 def endure(form: str, images: int, shards: int) -> Endured:

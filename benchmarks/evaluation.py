@@ -22,10 +22,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from archive import memory_of
 from pages import footer, table
 from PIL import Image
 from scipy import ndimage
+from watching import memory_of
 
 from pipeline.config import ScoreConfig
 from pipeline.decode import DecodeRules
@@ -39,7 +39,6 @@ ROOT = Path(__file__).resolve().parents[1]
 SIDE, GRID, CATEGORIES, MASKS = 518, 37, 15, 200
 _EVERY_S = 0.5
 _ROWS_PER_PART = 500
-_MIB = 2**20
 _LABELS = {"label": pa.int8(), "defect": pa.string(), "mask_uri": pa.string()}
 
 
@@ -72,7 +71,7 @@ def run(count: int, mask_size: int) -> Run:
         memory = plan_execution(ScoreConfig(inputs=("-",))).decode_memory
         counting = CountMaps(image_size=SIDE, sigma_px=4.0, rules=DecodeRules())
         names = {f"category-{at:02d}" for at in range(CATEGORIES)}
-        before = in_mib(memory_of(os.getpid()))
+        before = memory_of(os.getpid())
         peak: dict[str, float] = {}
         over = threading.Event()
         watcher = threading.Thread(target=watch, args=(over, peak))
@@ -90,12 +89,8 @@ def run(count: int, mask_size: int) -> Run:
 
 def watch(over: threading.Event, peak: dict[str, float]) -> None:
     while not over.wait(_EVERY_S):
-        for name, value in in_mib(memory_of(os.getpid())).items():
+        for name, value in memory_of(os.getpid()).items():
             peak[name] = max(peak.get(name, 0.0), value)
-
-
-def in_mib(sizes: dict[str, int]) -> dict[str, float]:
-    return {name: size / _MIB for name, size in sizes.items()}
 
 
 def write_parts(folder: Path, count: int, mask_size: int) -> Iterator[str]:

@@ -27,9 +27,10 @@ from pipeline import commit
 from pipeline.attempt import Plan, make_plan, remaining, to_commit
 from pipeline.config import ScoreConfig
 from pipeline.layout import RunLayout
+from pipeline.parts import part_name
 from pipeline.plan import PlanSummary
 from pipeline.worklist import make_worklist, rows_per_part
-from pipeline.write import TOTALS_KEY, part_name
+from pipeline.write import TOTALS_KEY
 
 _STEPS = ("start", "plan", "worklist", "resume", "check", "record")
 _TASKS = 32 * 1600  # as on a cluster of 100 GPUs with 16 CPUs each

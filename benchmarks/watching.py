@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -39,6 +40,15 @@ class Watched:
         cuts = [len(samples) * part // parts for part in range(parts + 1)]
         return [max(samples[low:high]) for low, high in pairwise(cuts)]
 
+    def require_flat(self, kind: str, parts: int, at_most: float) -> None:
+        """Raises:  RuntimeError: the peak of the last part is more than so many times that of the second."""
+        peaks = self.peaks(kind, parts)
+        if peaks[-1] > at_most * peaks[1]:
+            raise RuntimeError(
+                f"memory grows: {kind} had {peaks[1]:,.0f} MiB in part 2 of {parts}, {peaks[-1]:,.0f} MiB in the last; "
+                f"expected at most {at_most} times as much"
+            )
+
 
 def watch(command: Sequence[str], *, kill_when: Callable[[], bool] = lambda: False) -> Watched:
     """Run a command to its end, or until it is to be killed.
@@ -51,17 +61,11 @@ def watch(command: Sequence[str], *, kill_when: Callable[[], bool] = lambda: Fal
 
     def look() -> None:
         while not over.wait(_EVERY_S):
-            largest: Counter[str] = Counter()
-            for pid in descendants(job.pid):
-                try:
-                    kind, private, shared, cpu_s = _read(pid, job.pid)
-                except OSError:  # it ended meanwhile
-                    continue
-                largest[kind] = max(largest[kind], private)
-                largest["all"] += shared
-                seconds[pid], kinds[pid] = cpu_s, kind
-            for kind, size in largest.items():
-                found.memory[kind].append(size / _MIB)
+            running = list(_processes(job.pid))
+            for one in running:
+                seconds[one.pid], kinds[one.pid] = one.cpu_s, one.kind
+            for kind, size in _by_kind(running).items():
+                found.memory[kind].append(size)
             if kill_when():
                 job.kill()
 
@@ -78,8 +82,36 @@ def watch(command: Sequence[str], *, kill_when: Callable[[], bool] = lambda: Fal
     return found
 
 
-def _read(pid: int, driver: int) -> tuple[str, int, int, float]:
-    """Kind, private and proportional bytes, seconds of processor time."""
+def memory_of(driver: int) -> dict[str, float]:
+    """MiB now, as `Watched.memory` has them, of this process and all that it started."""
+    return _by_kind(_processes(driver))
+
+
+@dataclass(frozen=True)
+class _Process:
+    pid: int
+    kind: str
+    private: int
+    shared: int
+    """Bytes, of pages that several processes map this one's share."""
+    cpu_s: float
+
+
+def _by_kind(running: Iterable[_Process]) -> dict[str, float]:
+    found: Counter[str] = Counter()
+    for one in running:
+        found[one.kind] = max(found[one.kind], one.private)
+        found["all"] += one.shared
+    return {kind: size / _MIB for kind, size in found.items()}
+
+
+def _processes(driver: int) -> Iterator[_Process]:
+    for pid in descendants(driver):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            yield _read(pid, driver)
+
+
+def _read(pid: int, driver: int) -> _Process:
     place = Path(f"/proc/{pid}")
     rollup = (place / "smaps_rollup").read_text().splitlines()[1:]
     name = (place / "cmdline").read_bytes().decode(errors="replace")
@@ -87,7 +119,7 @@ def _read(pid: int, driver: int) -> tuple[str, int, int, float]:
     sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in rollup}
     private = sizes["Private_Clean"] + sizes["Private_Dirty"]  # without the object store, which all map
     kind = "driver" if pid == driver else "worker" if name.startswith("ray::") else "ray"
-    return kind, private, sizes["Pss"], sum(map(int, ticks)) / _TICKS
+    return _Process(pid, kind, private, sizes["Pss"], sum(map(int, ticks)) / _TICKS)
 
 
 def descendants(pid: int) -> list[int]:

@@ -101,7 +101,7 @@ def main(command: List | Show | Verify | Discard) -> int:
     log_to_stderr()
     stop_on_sigterm()
     try:
-        with as_run_errors("The same command may be given again"):
+        with as_run_errors("The same command may be given again", what=f"{type(command).__name__.lower()} stopped"):
             return _do(command)
     except CopsError as error:
         return fail(error)
@@ -171,7 +171,11 @@ def _agreed() -> bool:
     """Raises:  InputError: there is nobody to ask."""
     if not sys.stdin.isatty():
         raise InputError("nothing is removed: there is no terminal to ask on. Give --yes to remove it unasked")
-    return input("Remove it? [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input("Remove it? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:  # Ctrl-D
+        print()
+        return False
 
 
 def _width() -> int | None:

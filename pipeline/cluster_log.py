@@ -20,6 +20,8 @@ from typing import Any
 import ray
 from ray._private.ray_logging import global_worker_stdstream_dispatcher as worker_lines
 
+from pipeline.store_errors import without_secrets
+
 _MARK = "cops-log "
 _NUMBERS = re.compile(r"\b[0-9a-f]{16,}\b|\d+")  # in which remarks of one kind differ
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s")
@@ -30,6 +32,7 @@ _NO_HEAD = (
     "the cluster's head (%s) does not answer; if it is not back in a minute, Ray ends this job. "
     "What is scored is kept, and the same command goes on with it"
 )
+_NODE_IS_GONE = "node %s is gone; what it had in hand, if anything, is done again by the %d left"  # lost, or given back
 _HEAD_IS_BACK = "the cluster's head (%s) answers again"
 
 log = logging.getLogger(__name__)
@@ -65,6 +68,7 @@ def in_worker() -> bool:
 class _Kind:
     since: float
     unsaid: int = 0
+    last: str = ""  # text of those
 
 
 @dataclass
@@ -93,13 +97,14 @@ class WorkerLog:
             lines = paragraph.strip().splitlines()
             if lines and "retries remaining" not in paragraph:  # of a task, which is no news after its worker's end
                 gist = lines[-1] if lines[0].startswith("Traceback") else _SENTENCE_END.split(lines[0])[0]
+                gist = without_secrets(gist)
                 self._add(logging.WARNING, _NUMBERS.sub("#", gist), f"Ray: {gist[:300]}")
 
     def _add(self, level: int, kind: str, text: str, *places: str) -> None:
         with self._lock:
             known, now = self._kinds.get(kind), self.clock()
             if known and now - known.since < _QUIET_S:
-                known.unsaid += 1
+                known.unsaid, known.last = known.unsaid + 1, text
                 return
             self._kinds[kind] = _Kind(now)
         if known and known.unsaid:
@@ -109,10 +114,10 @@ class WorkerLog:
     def tell_rest(self) -> None:
         """What was counted and not said."""
         with self._lock:
-            left = {kind: known.unsaid for kind, known in self._kinds.items() if known.unsaid}
+            left = [known for known in self._kinds.values() if known.unsaid]
             self._kinds.clear()
-        for kind, count in left.items():
-            self.say(logging.WARNING, f"{count:,} more like: {kind}")
+        for known in left:
+            self.say(logging.WARNING, f"{known.unsaid:,} more like: {known.last}")
 
 
 def quieten_ray() -> None:
@@ -172,7 +177,7 @@ def _watch_nodes(stop: threading.Event, every_s: float) -> None:
 
 def _tell_of_nodes(before: Mapping[str, str], now: Mapping[str, str]) -> None:
     for node in before.keys() - now.keys():
-        log.warning("node %s is lost; what it had in hand is done again by the %d left", before[node], len(now))
+        log.warning(_NODE_IS_GONE, before[node], len(now))
     for node in now.keys() - before.keys():
         log.info("node %s has joined; there are %d", now[node], len(now))
 

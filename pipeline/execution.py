@@ -109,14 +109,17 @@ def connect() -> None:
 
 
 def _join(address: str) -> None:
-    """Raises:  RunError: the cluster does not answer, or is of another version."""
+    """Raises:  InputError: it is no address.   RunError: the cluster does not answer, or is of another version."""
     # Tries, of 40 s each where nobody answers; Ray's own 20 take a quarter of an hour.
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")
     packages = [str(_PACKAGES / name) for name in ("cops", "pipeline")]
     try:
         ray.init(runtime_env={"py_modules": packages}, logging_level=logging.ERROR)
-    except (RuntimeError, ConnectionError) as exc:
+    except (ValueError, RuntimeError, ConnectionError) as exc:
         why = str(exc).strip().partition("\n")[0][:300]
+        if isinstance(exc, ValueError):
+            expected = "the host:port of a Ray cluster's head, or auto"
+            raise InputError(f"RAY_ADDRESS: expected {expected}; got {address!r:.200} ({why})") from exc
         raise RunError(f"the Ray cluster at {address} (RAY_ADDRESS) cannot be joined: {why}") from exc
 
 

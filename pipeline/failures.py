@@ -23,16 +23,18 @@ log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def as_run_errors(way_on: str) -> Iterator[None]:
-    """Raises:  RunError: in place of what Ray, a store or its client raised; says the way on, too."""
+def as_run_errors(way_on: str, *, what: str = "the run stopped") -> Iterator[None]:
+    """Args:    what: how the error begins.
+    Raises:  RunError: in place of what Ray, a store or its client raised; says the way on, too.
+    """
     try:
         yield
     except Exception as exc:
         if not is_of_the_world(exc):
             raise
-        log.debug("the run stopped", exc_info=True)
+        log.debug("%s", what, exc_info=True)
         cause = describe(exc) if not isinstance(exc, RayError) else innermost(exc)
-        raise RunError(f"the run stopped: {cause}. {way_on}") from exc
+        raise RunError(f"{what}: {cause}. {way_on}") from exc
 
 
 def after_the_commit(action: Callable[[], T], *, otherwise: T, but: str) -> T:

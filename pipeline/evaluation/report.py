@@ -20,6 +20,7 @@ from pipeline.paper import METHODS, printed_table
 
 _PAPER_BACKBONE, _PAPER_SIDE = "ViT-L-14-336-quickgelu", 518
 _NONE = "–"
+_AUTOLINK = re.compile(r"(https?:(?=//)|ftp:(?=//)|www(?=\.)|(?<=\S)(?=@\S))", re.IGNORECASE)  # where one can be broken
 _NAMED = 3  # flawed images that the report names of each kind; the table has them all
 
 
@@ -259,5 +260,8 @@ def _is_number(section: Section, at: int) -> bool:
 
 
 def markdown_text(text: str) -> str:
-    """Text that Markdown shows as it stands: a name brings no tag, link, picture or cell of its own into the page."""
-    return re.sub(r"([\\`*\[\]<>&|])", r"\\\1", text)
+    """Text that Markdown shows as it stands: a name brings no tag, link, picture or cell of its own into the page.
+
+    GitHub makes links of bare addresses, too. Escapes do not keep it from that everywhere; a comment in them does.
+    """
+    return _AUTOLINK.sub(r"\1<!-- -->", re.sub(r"([\\`*_~\[\]<>&|])", r"\\\1", text))

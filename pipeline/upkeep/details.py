@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import duckdb
+import pyarrow as pa
+
 from pipeline import ledger
 from pipeline.config import ScoreConfig
 from pipeline.decode import DecodeRules
+from pipeline.errors import InputError
 from pipeline.layout import RunLayout
 from pipeline.runs import files_of, read_record
+from pipeline.store_errors import describe
 from pipeline.upkeep.overview import RunState, state_of
 
 _TOLD_ELSEWHERE = {"model", "model_id", "precision", "thresholds_digest"}
@@ -30,7 +35,7 @@ class RunDetails:
 def details(output: str, run_id: str | None) -> RunDetails:
     """One run; the one committed last where no id is given.
 
-    Raises:  InputError: there is none.
+    Raises:  InputError: there is none, or its quarantine cannot be read.
     """
     state = state_of(output, run_id)
     layout = RunLayout.at(output, state.run_id)
@@ -56,5 +61,12 @@ def _reasons(layout: RunLayout, record: Mapping[str, Any]) -> tuple[tuple[str, s
     parts = files_of(dict(record), layout, "quarantine")
     if not parts:
         return ()
-    with ledger.tables(layout.root, quarantine=parts) as sql:
-        return tuple((str(stage), str(reason), int(count)) for stage, reason, count in sql.execute(_REASONS).fetchall())
+    try:
+        with ledger.tables(layout.root, quarantine=parts) as sql:
+            found = sql.execute(_REASONS).fetchall()
+    except (OSError, pa.ArrowException, duckdb.Error) as exc:
+        raise InputError(
+            f"the quarantine of run {layout.run_id!r} cannot be read: {describe(exc)}; `jobs/runs.py verify "
+            f"{layout.run_id}` tells what is wrong"
+        ) from exc
+    return tuple((str(stage), str(reason), int(count)) for stage, reason, count in found)

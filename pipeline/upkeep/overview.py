@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -111,7 +112,7 @@ def _state(root: Root, run_id: str) -> RunState:
 
 def _committed(layout: RunLayout, record: Mapping[str, Any]) -> RunState:
     """Raises:  InputError: the record lacks something."""
-    try:
+    with expected_whole("record", layout.root.uri(layout.commit_path)):
         counts = {name: int(record["counts"][name]) for name in ("planned", "scored", "quarantined", "skipped")}
         return RunState(
             run_id=layout.run_id,
@@ -126,9 +127,18 @@ def _committed(layout: RunLayout, record: Mapping[str, Any]) -> RunState:
             images_per_s=float(record["images_per_s"]),
             num_bytes=sum(int(file["num_bytes"]) for file in record["files"]),
         )
-    except (KeyError, TypeError, ValueError, OverflowError) as exc:
-        where = layout.root.uri(layout.commit_path)
-        raise InputError(f"{where}: the record lacks, or has odd: {type(exc).__name__}: {exc}") from exc
+
+
+@contextlib.contextmanager
+def expected_whole(what: str, where: str) -> Iterator[None]:
+    """While its fields are taken out.
+
+    Raises:  InputError: in place of what a field raises that is missing, or of another type.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as exc:
+        raise InputError(f"{where}: expected a whole {what}; missing or of a wrong type: {exc!s:.200}") from exc
 
 
 def _unfinished(layout: RunLayout) -> RunState:
@@ -152,12 +162,10 @@ def _unfinished(layout: RunLayout) -> RunState:
 
 def _plan(layout: RunLayout) -> dict[str, Any]:
     path = layout.work_path("plan.json")
-    try:
-        record = layout.read_json(path)
-        if record is None:
-            return {}
+    record = layout.read_json(path)
+    if record is None:
+        return {}
+    with expected_whole("plan", layout.root.uri(path)):
         told, summary = record["identity"], record["summary"]
         names = {"model": str(told["model"]), "model_id": str(told["model_id"])}
         return names | {name: int(summary[name]) for name in ("planned", "skipped")}
-    except (KeyError, TypeError, ValueError, RecursionError) as exc:
-        raise InputError(f"{layout.root.uri(path)}: not the plan of a run: {type(exc).__name__}: {exc}") from exc

@@ -10,11 +10,10 @@ from typing import Any
 
 from cops.shown import shown
 from pipeline.claim import Holder
-from pipeline.errors import InputError
 from pipeline.progress import duration
 from pipeline.upkeep.details import RunDetails, changed_settings
 from pipeline.upkeep.discard import Removal
-from pipeline.upkeep.overview import RunState
+from pipeline.upkeep.overview import RunState, expected_whole
 from pipeline.upkeep.verify import Verification
 
 _GAP, _INDENT = "  ", "    "
@@ -74,11 +73,8 @@ def details_text(details: RunDetails) -> str:
 
     Raises:  InputError: its record lacks something.
     """
-    try:
+    with expected_whole("record", details.layout.root.uri(details.layout.commit_path)):
         return _details(details)
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
-        where = details.layout.root.uri(details.layout.commit_path)
-        raise InputError(f"{where}: the record lacks, or has odd: {type(exc).__name__}: {exc}") from exc
 
 
 def _details(details: RunDetails) -> str:

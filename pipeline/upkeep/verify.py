@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from pipeline import ledger
+from pipeline.errors import InputError
 from pipeline.layout import TABLES, Entry, RunLayout
 from pipeline.runs import record_of
 from pipeline.storage import open_root
@@ -60,18 +61,23 @@ def verify_all(output: str) -> Iterator[Verification]:
         if state.status == "committed":
             yield verify(output, state.run_id)
         elif state.problem is not None:
-            finding = Finding(path=f"runs/{state.run_id}.json", problem=state.problem)
-            yield Verification(run_id=state.run_id, findings=(finding,))
+            yield _unreadable(state.run_id, state.problem)
 
 
 def verify(output: str, run_id: str | None = None) -> Verification:
-    """Read a committed run, the last one where no id is given, and compare it with its record.
+    """Read a committed run, the last one where no id is given, and compare it with its record. One that cannot be read
+    is a finding, and without an id the first: nobody knows then which run is the last.
 
-    Raises:  InputError: it is not committed, or its record cannot be read.   StoreError: the store does not answer.
+    Raises:  InputError: it is not committed.   StoreError: the store does not answer.
     """
     began = time.monotonic()
-    layout = RunLayout(open_root(output), chosen_id(output, run_id))
-    record = record_of(layout)
+    layout = RunLayout(open_root(output), _chosen_id(output, run_id))
+    try:
+        record = record_of(layout)
+    except InputError as error:
+        if not layout.root.fs.exists(layout.commit_path):
+            raise
+        return _unreadable(layout.run_id, str(error))
     findings, there = _compare_listing(layout, record)
     reports = _read(layout, record, there)
     sound = []
@@ -90,6 +96,23 @@ def verify(output: str, run_id: str | None = None) -> Verification:
         seconds=time.monotonic() - began,
         findings=tuple(findings),
     )
+
+
+def _chosen_id(output: str, run_id: str | None) -> str:
+    """Raises:  InputError: it is no run id; or none is given, and no run is committed."""
+    try:
+        return chosen_id(output, run_id)
+    except InputError:
+        if run_id is not None:
+            raise
+        unreadable = [state.run_id for state in overview(output) if state.status == "unreadable"]
+        if not unreadable:
+            raise
+        return unreadable[0]
+
+
+def _unreadable(run_id: str, problem: str) -> Verification:
+    return Verification(run_id=run_id, findings=(Finding(path=f"runs/{run_id}.json", problem=problem),))
 
 
 def strays(layout: RunLayout, record: Mapping[str, Any]) -> list[Entry]:

@@ -40,6 +40,16 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def many(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """160 files: enough that a run can be killed in its middle."""
+    folder = tmp_path_factory.mktemp("many")
+    pictures = sorted((archives / "images/images").rglob("*.*g"))
+    for number in range(160):
+        (folder / f"{number:03d}.jpg").write_bytes(pictures[number % len(pictures)].read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="session")
 def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """It ignores conditional writes, so it is for reading and writing alone."""
     folder = tmp_path_factory.mktemp("s3")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -145,13 +146,17 @@ def test_a_discarded_id_can_be_used_again(output: Path, archives: Path, job: Job
 
 
 def test_a_run_that_goes_on_and_is_stopped(archives: Path, tmp_path: Path) -> None:
-    """Listed with its process, refused to discard while that lives; afterwards it is stopped, and can be discarded."""
+    """Listed with its process, refused to discard while that lives; afterwards it is stopped, and can be discarded.
+
+    The process is held by SIGSTOP, or it might be done before it is looked at.
+    """
     output = str(tmp_path / "out")
     arguments = ["--input", str(archives / "images/images"), "--output", output, "--run-id", "night"]
     driver = subprocess.Popen(score_command(*arguments), env=clean_environment(), stderr=subprocess.PIPE, text=True)
     assert driver.stderr
     try:
         next(line for line in driver.stderr if "planned" in line)
+        driver.send_signal(signal.SIGSTOP)
         (state,) = json.loads(look("list", "--output", output, "--json").stdout)
         assert (state["status"], state["holder"]["pid"], state["planned"]) == ("in progress", driver.pid, 24)
         refused = look("discard", "night", "--yes", "--output", output)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -191,10 +190,12 @@ def test_a_killed_driver_loses_nothing_and_nothing_is_scored_twice(job: Job, tmp
         score_command(*arguments), env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 120
-    while not list(output.glob("scores/run_id=night/*.parquet")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
+    try:
+        while not list(output.glob("scores/run_id=night/*.parquet")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:
+        driver.kill()
+        driver.wait()
     first = {path: path.read_bytes() for path in output.glob("scores/run_id=night/*.parquet")}
     assert first, "the run wrote nothing before it was killed"
     assert not (output / "runs/night.json").exists(), "the run was over before it was killed"
@@ -213,21 +214,15 @@ def test_sigterm_ends_in_order(tmp_path: Path, many: Path) -> None:
     arguments = ["--input", str(many), "--output", str(output), "--run-id", "night"]
     driver = subprocess.Popen(score_command(*arguments), env=clean_environment(), stderr=subprocess.PIPE, text=True)
     assert driver.stderr
-    said = [next(line for line in driver.stderr if "planned" in line)]
-    driver.terminate()
-    said += driver.stderr.readlines()
-    assert driver.wait(60) == 130, said
+    try:
+        said = [next(line for line in driver.stderr if "planned" in line)]
+        driver.terminate()
+        said += driver.stderr.readlines()
+        assert driver.wait(60) == 130, said
+    finally:
+        driver.kill()
+        driver.wait()
     assert said[-1] == "stopped. What is scored is kept; --run-id night goes on with it\n"
     assert not any("Traceback" in line or "SIGTERM" in line for line in said)
     (claim,) = output.glob("runs/night/claim-*.json")
     assert json.loads(claim.read_text())["released"] is True
-
-
-@pytest.fixture(scope="module")
-def many(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """160 files: enough that a run can be killed in its middle."""
-    folder = tmp_path_factory.mktemp("many")
-    pictures = sorted((archives / "images/images").rglob("*.*g"))
-    for number in range(160):
-        (folder / f"{number:03d}.jpg").write_bytes(pictures[number % len(pictures)].read_bytes())
-    return folder

@@ -54,6 +54,16 @@ def test_a_damaged_run_is_exit_code_1(output: str, layout: RunLayout, capsys: py
     assert told["findings"][0]["path"].startswith("scores/run_id=r1/part-")
 
 
+def test_a_damaged_record_is_exit_code_1(output: str, layout: RunLayout, capsys: pytest.CaptureFixture[str]) -> None:
+    """As any other damage, whichever way it is asked for."""
+    Path(layout.commit_path).write_bytes(Path(layout.commit_path).read_bytes()[:-100])
+    for command in (Verify(output=output), Verify(run_id="r1", output=output), Verify(output=output, all_runs=True)):
+        assert main(command) == FAILED
+        told = capsys.readouterr().out
+        assert "r1 is NOT as recorded: 1 finding" in told
+        assert "damaged; expected JSON" in told
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [
@@ -91,11 +101,13 @@ def test_without_a_terminal_nothing_is_removed_unasked(
     assert Path(layout.commit_path).exists()
 
 
-@pytest.mark.parametrize(("answer", "goes"), [("y\n", True), ("yes\n", True), ("\n", False), ("n\n", False)])
+@pytest.mark.parametrize(
+    ("answer", "goes"), [("y\n", True), ("yes\n", True), ("\n", False), ("n\n", False), ("", False)]
+)
 def test_the_answer_is_kept_to(
     output: str, layout: RunLayout, answer: str, goes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only a yes removes anything."""
+    """Only a yes removes anything; Ctrl-D is none."""
     monkeypatch.setattr(sys, "stdin", Terminal(answer))
     assert main(Discard(run_id="r1", output=output)) == DONE
     assert Path(layout.commit_path).exists() == (not goes)
@@ -139,7 +151,7 @@ def test_what_the_world_does_is_one_line(
 
     monkeypatch.setattr(overview, "overview", fails(PermissionError(13, "Permission denied")))
     assert main(List(output=output)) == FAILED
-    assert "PermissionError" in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith("error: list stopped: PermissionError")
     monkeypatch.setattr(overview, "overview", fails(KeyboardInterrupt()))
     assert main(List(output=output)) == INTERRUPTED
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+from pipeline import execution
+from pipeline.errors import InputError
 from pipeline.execution import Execution, object_store_bytes, rows_per_call
 
 GIB = 2**30
@@ -35,3 +37,31 @@ def test_images_in_a_call_of_an_actor(rows, batch_size, actors, expected):
 )
 def test_the_object_store_grows_with_the_machine(cpus, shared_memory, expected):
     assert object_store_bytes(cpus, shared_memory) == expected
+
+
+@pytest.mark.parametrize(
+    ("device", "batch_size", "image_s", "work_s", "no_progress_min"),
+    [("cuda", execution._GPU_BATCH, 5, 220, 15), ("cpu", execution._CPU_BATCH, 30, 180, 42)],
+)
+def test_what_is_stuck_is_ended_when_the_operations_page_says(
+    device: str, batch_size: int, image_s: int, work_s: int, no_progress_min: int
+) -> None:
+    """docs/operations.md, "When nothing moves": 60 s of silence; 60 s a batch and so many an image; the whole flow."""
+    pool = {"min_actors": 1, "max_actors": 1, "num_gpus": 0.0, "num_cpus": 1.0, "threads": 1}
+    usual = Execution(device=device, batch_size=batch_size, **pool)
+    assert (usual.patience.silent_s, usual.patience.work_s) == (60, work_s)
+    assert work_s == 60 + image_s * batch_size
+    assert usual.no_progress_s // 60 == no_progress_min
+    large = Execution(device=device, batch_size=100, **pool)
+    assert large.patience.work_s == 60 + image_s * 100
+    assert large.no_progress_s > large.patience.work_s
+
+
+@pytest.mark.parametrize("address", ["head-node", "head-node:port", "http://127.0.0.1:8265"])
+def test_what_is_no_address_is_wrong_use(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which variable, what was expected, and what came."""
+    for name in ("RAY_BACKEND_LOG_LEVEL", "RAY_gcs_server_port_wait_time_s"):
+        monkeypatch.setenv(name, "1")  # so that no other test has what is set for Ray
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(InputError, match=f"RAY_ADDRESS: expected the host:port of .*, or auto; got '{address}'"):
+        execution.connect()

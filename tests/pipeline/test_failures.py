@@ -39,6 +39,15 @@ def test_no_signature_of_what_ray_sent_home() -> None:
     assert "SECRET" not in str(told.value)
 
 
+def test_it_begins_with_what_stopped() -> None:
+    """Looking after runs is no run."""
+    with (
+        pytest.raises(RunError, match=r"^list stopped: OSError: down\. Again$"),
+        as_run_errors("Again", what="list stopped"),
+    ):
+        raise OSError("down")
+
+
 @pytest.mark.parametrize("error", [InputError("no such input"), ZeroDivisionError("ours")])
 def test_other_errors_pass(error: Exception) -> None:
     """Errors for the user have their words already; a mistake of ours keeps its traceback."""

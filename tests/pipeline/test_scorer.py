@@ -1,9 +1,13 @@
 """The model's stage with a tiny detector: each row gets its scores or its reason, whatever the batch."""
 
+import signal
+import subprocess
+import sys
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -241,3 +245,35 @@ def test_a_gpu_that_is_really_full() -> None:
     assert 2 <= stage.batch_size < 6
     rows = stage(table(10, 13, 30)).to_pylist()
     assert [row["reason"] for row in rows] == [None, "out_of_memory", None]
+
+
+HANGS = """
+import time
+import pyarrow as pa
+from pipeline.schema import decoded_schema
+from pipeline.scorer import Scorer
+from pipeline.watchdog import Patience
+
+class Hangs:
+    model_id = "m"
+    def predict(self, images, *, batch_size=None):
+        time.sleep(60)
+
+if __name__ == "__main__":
+    patience = Patience(silent_s=30, work_s=1)
+    stage = Scorer(
+        Hangs, model_id="m", side=4, batch_size=1, metadata={}, out_of_memory=MemoryError, patience=patience
+    )
+    stage(pa.Table.from_pylist([{"image_id": "a", "image_uri": "u", "pixels": bytes(48)}], schema=decoded_schema({})))
+"""
+
+
+def test_a_batch_that_never_ends_is_ended() -> None:
+    """The stage is watched: its process is killed, and the driver's log is told why."""
+    done = subprocess.run(
+        [sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=50, check=False,
+        cwd=Path(__file__).resolve().parents[2],
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert "cops-log " in done.stderr
+    assert "a model actor was at one batch for more than 1 s: it is ended" in done.stderr

@@ -129,11 +129,17 @@ def test_names_cannot_break_a_table():
     ("name", "expected"),
     [
         ("<script>x</script>", r"\<script\>x\</script\>"),
-        ("![](http://h/pixel)", r"!\[\](http://h/pixel)"),
+        ("![](http://h/pixel)", r"!\[\](http:<!-- -->//h/pixel)"),
         ("[a](javascript:x)", r"\[a\](javascript:x)"),
         ("&lt;b&gt;", r"\&lt;b\&gt;"),
         (r"\<b>", r"\\\<b\>"),  # an escape of the name's own
-        ("bottle_top 5", "bottle_top 5"),
+        ("bottle_top 5", r"bottle\_top 5"),
+        ("_a_ ~~b~~", r"\_a\_ \~\~b\~\~"),
+        ("https://h.de/a_b", r"https:<!-- -->//h.de/a\_b"),
+        ("HTTP://h.de, ftp://h.de", "HTTP:<!-- -->//h.de, ftp:<!-- -->//h.de"),
+        ("www.h.de", "www<!-- -->.h.de"),
+        ("mailto:a.b@h.de", "mailto:a.b<!-- -->@h.de"),
+        ("5 @ 3, s3://b/x", "5 @ 3, s3://b/x"),
     ],
 )
 def test_no_name_is_markup(name: str, expected: str):

@@ -1,7 +1,9 @@
 """One run in full, for people and for programs."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,13 @@ from pipeline.errors import InputError
 from pipeline.layout import RunLayout
 from pipeline.upkeep.details import changed_settings, details
 from pipeline.upkeep.text import as_json, details_text
+
+
+def rot(part: Path) -> None:
+    """Its footer stays, its pages do not."""
+    data = bytearray(part.read_bytes())
+    data[4:600] = bytes(596)
+    part.write_bytes(data)
 
 
 def test_why_images_are_bad(layout: RunLayout) -> None:
@@ -49,8 +58,21 @@ def test_a_record_that_lacks_something_is_told(layout: RunLayout, name: str) -> 
     record = record_of(layout)
     del record[name]
     layout.write_json(layout.commit_path, record)
-    with pytest.raises(InputError, match=rf"runs/r1\.json: the record lacks.*{name}"):
+    words = rf"runs/r1\.json: expected a whole record; missing or of a wrong type: '{name}'"
+    with pytest.raises(InputError, match=words):
         details_text(details(layout.root.path, "r1"))
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"no Parquet"), rot])
+def test_a_quarantine_that_cannot_be_read_is_told(layout: RunLayout, damage: Callable[[Path], object]) -> None:
+    """Of which run, why, and what looks into it."""
+    put(layout, "scores", [score_row("a")])
+    part = put(layout, "quarantine", [bad_row("b")])
+    commit_run(layout)
+    damage(part)
+    words = r"the quarantine of run 'r1' cannot be read: .*; `jobs/runs\.py verify r1` tells what is wrong"
+    with pytest.raises(InputError, match=words):
+        details(layout.root.path, "r1")
 
 
 def test_the_text_of_a_stopped_run(layout: RunLayout) -> None:

@@ -4,7 +4,7 @@ import datetime
 from pathlib import Path
 
 import pytest
-from run_making import NOW, bad_row, commit_run, leave_claim, leave_plan, make_run, put, score_row
+from run_making import NOW, bad_row, commit_run, leave_claim, leave_plan, make_run, put, record_of, score_row
 
 from pipeline.claim import take_claim
 from pipeline.errors import InputError
@@ -97,11 +97,21 @@ def test_a_record_of_odd_values_is_told(layout: RunLayout, fields: dict[str, obj
     assert "runs/r1.json" in (state.problem or "")
 
 
+def test_what_a_record_lacks_is_named(layout: RunLayout) -> None:
+    """In a sentence for people."""
+    record = record_of(layout)
+    del record["counts"]
+    layout.write_json(layout.commit_path, record)
+    told = "runs/r1.json: expected a whole record; missing or of a wrong type: 'counts'"
+    assert (only(layout).problem or "").endswith(told)
+
+
 def test_a_plan_that_cannot_be_read_breaks_no_list(layout: RunLayout) -> None:
     """As a record."""
     leave_plan(layout)
     Path(layout.work_path("plan.json")).write_text('{"identity": 7}')
-    assert "not the plan of a run" in (only(layout).problem or "")
+    problem = only(layout).problem or ""
+    assert "runs/r1/plan.json: expected a whole plan; missing or of a wrong type: " in problem
 
 
 def test_the_newest_is_last(layout: RunLayout) -> None:

@@ -295,6 +295,17 @@ def test_all_runs_and_what_is_no_record(layout: RunLayout) -> None:
     assert done == {"odd": False, "r1": True, "r2": True}
 
 
+@pytest.mark.parametrize("run_id", ["odd", None])
+def test_a_record_that_cannot_be_read_is_a_finding(layout: RunLayout, run_id: str | None) -> None:
+    """Not a wrong use. Without an id, too: which run is the last one cannot be told."""
+    make_run(layout)
+    Path(layout.root.join("runs/odd.json")).write_text("{")
+    done = verify(layout.root.path, run_id)
+    ((path, problem),) = [(one.path, one.problem) for one in done.findings]
+    assert (done.run_id, path) == ("odd", "runs/odd.json")
+    assert "damaged; expected JSON" in problem
+
+
 def test_only_committed_runs_can_be_verified(layout: RunLayout) -> None:
     """Without a record there is nothing to hold a run against."""
     put(layout, "scores", [score_row("a")])
@@ -310,5 +321,6 @@ def test_a_record_that_leads_elsewhere_is_not_followed(layout: RunLayout, tmp_pa
     record = json.loads(Path(layout.commit_path).read_text())
     record["files"][0]["path"] = "scores/run_id=r1/../../../secret.parquet"
     layout.write_json(layout.commit_path, record)
-    with pytest.raises(InputError, match="expected each file once, as scores/run_id=r1/"):
-        verify(layout.root.path, "r1")
+    done = verify(layout.root.path, "r1")
+    assert done.files == 0
+    assert "expected each file once, as scores/run_id=r1/" in one_problem(layout)
