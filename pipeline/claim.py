@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import secrets
 import socket
 import threading
@@ -27,6 +28,7 @@ from pipeline.store_errors import describe, with_patience
 HEARTBEAT_S = 10.0
 _LEAVE_S = 5.0  # for a heartbeat under way; a store that never answers is not waited for at the end
 WATCH_S = 35.0  # three heartbeats and a slow store
+_CLAIM = re.compile(r"claim-(\d{5,})\.json")
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +117,7 @@ def take_claim(layout: RunLayout, *, heartbeat_s: float = HEARTBEAT_S, watch_s: 
 
     Raises:  ClaimError: another process does, and gave a sign of life while we watched.
     """
-    number = _latest(layout)
+    number = with_patience(lambda: _latest(layout), layout.root.uri(layout.work_dir))
     if number and not _is_over(layout, number, watch_s):
         holder = _holder(layout, number)
         raise ClaimError(
@@ -147,7 +149,7 @@ class Holder:
 
 def last_holder(layout: RunLayout) -> Holder | None:
     """Who claimed the run last, without waiting; None where nobody did, or its claim cannot be read."""
-    number = _latest(layout)
+    number = with_patience(lambda: _latest(layout), layout.root.uri(layout.work_dir))
     try:
         claim = _holder(layout, number) if number else {}
         silent_s = max(0.0, time.time() - claim["beat"] / 1e9)
@@ -164,8 +166,13 @@ def _path(layout: RunLayout, number: int) -> str:
 
 
 def _latest(layout: RunLayout) -> int:
-    claims = [path for path in layout.list_files(layout.work_dir, ".json") if "/claim-" in path]
-    return int(claims[-1].rpartition("-")[2].removesuffix(".json")) if claims else 0
+    """The last claim's number, 0 where there is none. Asked once: a heartbeat comes again soon, others have patience."""
+    try:
+        paths = layout.root.fs.ls(layout.work_dir, detail=False)
+    except FileNotFoundError:
+        return 0
+    numbers = (_CLAIM.fullmatch(str(path).rpartition("/")[2]) for path in paths)
+    return max((int(match[1]) for match in numbers if match), default=0)
 
 
 def _holder(layout: RunLayout, number: int) -> dict[str, Any]:
