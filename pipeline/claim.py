@@ -166,7 +166,7 @@ def _path(layout: RunLayout, number: int) -> str:
 
 
 def _latest(layout: RunLayout) -> int:
-    """The last claim's number, 0 where there is none. Asked once: a heartbeat comes again soon, others have patience."""
+    """The last claim's number, 0 where there is none. Asked once: a heartbeat comes again soon, others wait."""
     try:
         paths = layout.root.fs.ls(layout.work_dir, detail=False)
     except FileNotFoundError:
