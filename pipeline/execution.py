@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ray
-from ray.data import DataContext
+from ray.data import DataContext, Dataset
 
 from pipeline.cluster_log import quieten_ray
 from pipeline.config import ScoreConfig
@@ -95,6 +95,7 @@ def connect() -> None:
                     _PACKAGES, object_store_memory=object_store_bytes(os.cpu_count() or 1, _shared_memory_bytes())
                 )
     quieten_ray()
+    _let_go_of_unmade_datasets()
     context = DataContext.get_current()
     context.enable_progress_bars = False  # ours counts images
     context.execution_options.preserve_order = False
@@ -106,6 +107,11 @@ def connect() -> None:
         ):  # stderr, where we tell what ends a run in one line; files get all
             handler.setLevel(logging.CRITICAL)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # that its bars are off is our doing
+
+
+def _let_go_of_unmade_datasets() -> None:
+    """One that Ctrl-C stops in its making has no executor yet; asked for it at its end, it would print a traceback."""
+    Dataset._current_executor = None
 
 
 def _join(address: str) -> None:

@@ -222,7 +222,7 @@ def test_sigterm_ends_in_order(tmp_path: Path, many: Path) -> None:
     finally:
         driver.kill()
         driver.wait()
-    assert said[-1] == "stopped. What is scored is kept; --run-id night goes on with it\n"
+    assert said[-1] == "stopped. What is scored is kept; --run-id night goes on with it\n", said
     assert not any("Traceback" in line or "SIGTERM" in line for line in said)
     (claim,) = output.glob("runs/night/claim-*.json")
     assert json.loads(claim.read_text())["released"] is True

@@ -1,6 +1,7 @@
 """How the work is cut and what it may take, from the size of the machine and of the run."""
 
 import pytest
+from ray.data import Dataset
 
 from pipeline import execution
 from pipeline.errors import InputError
@@ -65,3 +66,9 @@ def test_what_is_no_address_is_wrong_use(address: str, monkeypatch: pytest.Monke
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(InputError, match=f"RAY_ADDRESS: expected the host:port of .*, or auto; got '{address}'"):
         execution.connect()
+
+
+def test_a_dataset_that_was_never_made_ends_silently() -> None:
+    """As Ctrl-C may leave it: nothing follows the job's own last line."""
+    execution._let_go_of_unmade_datasets()
+    Dataset.__new__(Dataset).__del__()
