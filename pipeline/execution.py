@@ -87,6 +87,7 @@ def connect() -> None:
     """
     if not ray.is_initialized():
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ core talks of inner matters on stderr
+        os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of tasks that end with a job that was stopped
         with _own_sigterm():
             if address := os.environ.get("RAY_ADDRESS"):
                 _join(address)

@@ -74,7 +74,7 @@ def carry_out(
         environment = {name: value for place in places for name, value in place.environment.items()}
         nodes = Nodes(2, environment, folder / "spill")
         stack.callback(nodes.down)
-        harness = Harness(folder, nodes, chance, say, in_flight=campaign.images // 4)
+        harness = Harness(folder, nodes, chance, say)
         for place in places:
             harness.undisturbed(place)
         bags = {place.name: Bag(place, campaign, chance) for place in places}

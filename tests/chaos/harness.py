@@ -33,8 +33,8 @@ _SILENCE_S = 300.0  # docs/operations.md says four minutes
 _ANY_TIME = 0.3  # of the faults come while a run starts, plans or commits as well as while it scores
 _SPREAD_S = 8.0
 _LAST = {"kill -9 driver", "SIGTERM driver", "lost head", "store: never answers"}  # of an attempt
-_LOSING = {"kill -9 model actor", "stopped model actor", "lost node"}  # results that were not written yet
-_HOLDING_UP = {"full disk for output", "full disk for spilling", *STORE_KINDS}  # writing, while scoring goes on
+_OF_AN_ACTOR = {"kill -9 model actor", "stopped model actor"}
+_IN_HAND = 64  # images at most that an actor loses: those of its call
 _HEAD_IS_AWAY = "does not answer; if it is not back in a minute, Ray ends this job"
 _SOME_PARTS = 96  # rows: too many to wait for the next part
 
@@ -66,6 +66,8 @@ class Attempt:
     written_before: int
     began: float = field(default_factory=time.monotonic)
     met: list[tuple[str, float]] = field(default_factory=list)
+    lost: int = 0
+    """Images at most that were scored, not yet written, and lost with an actor or a node."""
 
     def scored(self) -> int:
         """Images that the model has scored, in this attempt and those before."""
@@ -99,16 +101,12 @@ class Attempt:
 
 @dataclass
 class Harness:
-    """Starts runs, disturbs them, and holds what they leave against the undisturbed one.
-
-    Args:    in_flight: images whose scores one lost process or node may take with it.
-    """
+    """Starts runs, disturbs them, and holds what they leave against the undisturbed one."""
 
     folder: Path
     nodes: Nodes
     random: random.Random
     say: Callable[[str], None]
-    in_flight: int
     faults: list[Fault] = field(default_factory=list)
     reference: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
@@ -135,8 +133,12 @@ class Harness:
             with self.start(place, run_id) as attempt:
                 while waiting and self.moment_comes(attempt):
                     kind, after = waiting[0], time.monotonic() - attempt.began
+                    in_flight = self.in_flight(place, run_id, attempt)
                     if self.inflict(kind, place, attempt):
                         attempt.met.append((waiting.pop(0), round(after, 1)))
+                        if kind == "lost node":
+                            attempt.lost += max(in_flight, self.in_flight(place, run_id, attempt)) + _IN_HAND
+                        attempt.lost += _IN_HAND * (kind in _OF_AN_ACTOR)
                         if kind in _LAST:
                             break
                 attempt.waits_for(lambda: attempt.process.poll() is not None)
@@ -250,20 +252,21 @@ class Harness:
                 return False
         return bool(found)
 
-    def check_work(self, place: Place, run_id: str, attempt: Attempt) -> str:
-        """What is written is never scored again, and what is lost is what was in flight: what was done, in words.
+    def in_flight(self, place: Place, run_id: str, attempt: Attempt) -> int:
+        """Images that this attempt has scored and not yet written."""
+        done, wrote = attempt.scored() - attempt.scored_before, written(place, run_id) - attempt.written_before
+        return max(0, done - wrote)
 
-        Where writing is held up, all that is left may be in flight.
+    def check_work(self, place: Place, run_id: str, attempt: Attempt) -> str:
+        """What is written is never scored again, and what is not, once, but for what was lost: what was done, in words.
+
+        Raises:  BrokenPromiseError: more was scored.
         """
         left = len(self.reference[place.name]) - attempt.written_before  # with a few that are not scored, but bad
         done, wrote = attempt.scored() - attempt.scored_before, written(place, run_id) - attempt.written_before
-        kinds = [kind for kind, _ in attempt.met]
-        losses = sum(kind in _LOSING for kind in kinds)
-        at_once = left if _HOLDING_UP & {*kinds} else self.in_flight
         told = f"{left:,} images left, {done:,} scored, {wrote:,} written"
-        ended = attempt.process.returncode != 0
-        if done > left + losses * at_once or done - wrote > (losses + ended) * at_once:
-            raise BrokenPromiseError(f"{run_id}: {told}, after {kinds}; {at_once} may be in flight")
+        if done > left + attempt.lost:
+            raise BrokenPromiseError(f"{run_id}: {told}, after {attempt.met}; {attempt.lost} may have been lost")
         return told
 
     def check(self, place: Place, run_id: str) -> None:
