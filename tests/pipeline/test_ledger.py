@@ -1,8 +1,5 @@
 """Plan and tables compared in SQL: what is missing, twice, unplanned; what is left, in order."""
 
-import os
-import signal
-import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -108,7 +105,7 @@ def test_large_results_come_in_batches() -> None:
 
 def test_ctrl_c_in_a_query_is_ctrl_c() -> None:
     """DuckDB words an error of its own over it, which would be taken for a passing one and tried again."""
-    stop = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt), ledger.tables(HERE) as sql:
-        stop.start()
-        sql.execute("SELECT sum(range) FROM range(100_000_000_000)")
+    with pytest.raises(KeyboardInterrupt), ledger.tables(HERE):
+        raise RuntimeError("Query interrupted")  # when it does so depends on what its threads are at
+    with pytest.raises(RuntimeError, match="other"), ledger.tables(HERE):
+        raise RuntimeError("other")
