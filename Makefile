@@ -50,13 +50,15 @@ audit:  ## known vulnerabilities of what constraints.txt pins; needs a network, 
 fuzz: setup  ## 100,000 damaged files through the readers, some five minutes; the report in build/fuzz/, ARGS='--seed 2'
 	$(BIN)/python tests/fuzz/fuzz.py $(ARGS)
 
-bench: setup  ## measure: model, precision, pipeline, scale, training; some two hours; pages in benchmarks/results/
+bench: setup  ## measure: model, precision, pipeline, training, scale; some two hours; pages in benchmarks/results/
 	$(BIN)/python benchmarks/model.py
 	$(BIN)/python benchmarks/precision.py
 	$(BIN)/python benchmarks/scaled_jpeg.py
 	$(BIN)/python benchmarks/pipeline_job.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/endurance.py
+	$(BIN)/python benchmarks/ten_million.py
 
 chaos: setup  ## real runs disturbed by 200 faults, some two hours; its table is in docs/reliability.md, ARGS='--faults 20'
 	$(BIN)/python tests/chaos/campaign.py $(ARGS)
