@@ -294,7 +294,15 @@ def _record(job: Job, plan: Plan, execution: Execution, files: list[commit.DataF
         "config": job.identity,
         "execution": asdict(execution) | {"max_error_fraction": job.config.max_error_fraction},
         "model_id": card.model_id,
-        "model": {"name": card.name, "method": card.method, "trained": card.trained, "provenance": card.provenance},
+        "model": {
+            "name": card.name,
+            "method": card.method,
+            "precision": card.precision,
+            "trained": card.trained,
+            "image_size": card.image_size,  # with sigma_px, what a map is rebuilt by
+            "sigma_px": card.sigma_px,
+            "provenance": card.provenance,
+        },
         "warnings": warnings_of(card),
         "versions": commit.versions(),
         "git_commit": commit.git_commit(),
