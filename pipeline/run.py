@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
 import ray.data
 import torch
 from ray.data import ActorPoolStrategy
@@ -217,6 +218,7 @@ def _attempt(job: Job, claim: Claim, execution: Execution, top: int) -> RunResul
     """Plan, score what is left, commit. Raises as `score` does."""
     layout, began, started_at = job.layout, time.monotonic(), _now()
     plan = find_or_make_plan(job.config, layout, job.card, job.identity)
+    job.thresholds.require_columns({"category": pa.string(), **plan.metadata}, where="this run")
     work = remaining(layout, plan, claim.number, tasks=wanted_tasks())
     log.info("%s", plan_line(plan, work, execution))
     images_per_s = _write_out(job, plan, work, execution, claim) if len(work.worklist) else 0.0
