@@ -76,7 +76,7 @@ def _label_sql(labels: str, columns: dict[str, str]) -> str:
 
 def _check_labels(sql: duckdb.DuckDBPyConnection, labels: str) -> None:
     query = "SELECT count(*) FROM chosen WHERE taken_as IS NULL OR taken_as NOT IN (0, 1)"
-    (odd,) = sql.execute(query).fetchone() or (0,)
+    ((odd,),) = sql.execute(query).fetchall()  # to its end: DuckDB does nothing else before
     if odd:
         raise InputError(
             f"--labels {labels}: expected 0 (normal) or 1 (anomalous) in every row, {odd:,} have something else; "

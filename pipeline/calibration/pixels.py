@@ -129,8 +129,8 @@ def pixel_levels(
         found[group] = part
     pooled = whole.level() if found else None
     if pooled is None:
-        images = sql.execute(_COUNT).fetchone() or (0,)
-        what = f"--pixel-rule {config.pixel_rule}: {too_few(config, int(images[0]), config.pixel_rate)}"
+        ((images,),) = sql.execute(_COUNT).fetchall()
+        what = f"--pixel-rule {config.pixel_rule}: {too_few(config, int(images), config.pixel_rate)}"
         raise InputError(f"{what}; --pixel-rule none leaves them out")
     own: Levels = {group: part.level() or from_pooled(pooled, part.under(pooled)) for group, part in found.items()}
     return {**own, None: from_pooled(pooled, pooled)}
@@ -145,7 +145,7 @@ def _ways(
     if rule == "f1_max":
         rules = DecodeRules(**record["config"]["decode"])
         return lambda: _Marked(config), CountMaps(**size, rules=rules), decode_memory(rules.max_pixels)
-    (largest,) = sql.execute(_LARGEST).fetchone() or (0,)
+    ((largest,),) = sql.execute(_LARGEST).fetchall()
     if rule == "images":
         return lambda: _Peaks(config), Peaks(**size), map_memory(int(largest))
     return lambda: _Values(config, size["image_size"] ** 2), PixelValues(**size), map_memory(size["image_size"] ** 2)
