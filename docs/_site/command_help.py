@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,8 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = "reference/commands.md"
 NO_JOBS = {"__init__.py"}
-COLUMNS = 100
+COLUMNS = 84
+FRAME = re.compile(r"^[╭╰]─*|─*[╮╯]$")
 SUBCOMMANDS = re.compile(r"\{([a-z][a-z,-]*)\}$", re.MULTILINE)
 INTRODUCTION = """# Commands
 
@@ -69,4 +71,17 @@ def _title(command: list[str]) -> str:
 
 
 def _fenced(text: str) -> str:
-    return f"```text\n{text.strip()}\n```"
+    return f"```text\n{without_frames(text).strip()}\n```"
+
+
+def without_frames(text: str) -> str:
+    """A help text as people with a narrow page want it: groups under their names, no boxes, no line too long."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("╭"):
+            lines += ["", f"{FRAME.sub('', line).strip(' ─')}:"]
+        elif line.startswith("│"):
+            lines.append(line.strip("│").rstrip())
+        elif not line.startswith("╰"):
+            lines += textwrap.wrap(line, COLUMNS) or [""]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))

@@ -42,7 +42,7 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
     here = page.file.src_uri
     if here.startswith(f"{SHOWN_BELOW}/"):
         return markdown
-    return "".join(_on_site(line, here) if prose else line for line, prose in _lines(markdown))
+    return "".join(on_site(line, here) if prose else line for line, prose in _lines(markdown))
 
 
 def outside_pages() -> list[str]:
@@ -64,7 +64,9 @@ def repository_place(src_uri: str) -> str:
     return src_uri if (ROOT / src_uri).is_file() and not (ROOT / "docs" / src_uri).is_file() else f"docs/{src_uri}"
 
 
-def _on_site(line: str, here: str) -> str:
+def on_site(line: str, here: str) -> str:
+    """A line of a page with its links as the site has them."""
+
     def relinked(link: re.Match[str]) -> str:
         if not link["target"]:
             return link[0]
