@@ -217,7 +217,7 @@ def _attempt(job: Job, claim: Claim, execution: Execution, top: int) -> RunResul
     """Plan, score what is left, commit. Raises as `score` does."""
     layout, began, started_at = job.layout, time.monotonic(), _now()
     plan = find_or_make_plan(job.config, layout, job.card, job.identity)
-    work = remaining(layout, plan, claim.number, tasks=wanted_tasks())
+    work = remaining(layout, plan, claim.number, tasks=wanted_tasks(execution))
     log.info("%s", plan_line(plan, work, execution))
     images_per_s = _write_out(job, plan, work, execution, claim) if len(work.worklist) else 0.0
     place = layout.root.uri()
