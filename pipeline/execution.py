@@ -164,8 +164,8 @@ def _shared_memory_bytes() -> int:
 def plan_execution(config: ScoreConfig) -> Execution:
     """Actors for what the cluster has: one a GPU; without GPUs, half of the CPUs go to models, half to the rest.
 
-    A cluster that RAY_ADDRESS names may grow: what --device and --actors ask for at the least is asked of it, and waited
-    for; --actors may name more at the most than there is.
+    A cluster that RAY_ADDRESS names may grow: what --device and --actors want at the least is asked of it, and waited
+    for; at the most --actors may name more than there is.
     Raises:  InputError: a GPU is asked for and there is none, or more actors than can ever run.
              RunError: the machines asked for did not come.
     """
@@ -194,8 +194,8 @@ def _choose_device(config: ScoreConfig, machines: Machines) -> str:
         raise InputError("--device cuda: no node of this Ray cluster has a GPU")
     if config.device == "auto" and not machines.count and may_come():
         raise InputError(
-            "--device auto: this cluster has no machine yet that takes work, so nothing says whether it will have GPUs; "
-            "expected --device cuda or cpu, and --actors MIN:MAX"
+            "--device auto: this cluster has no machine yet that takes work, so nothing says whether it will have "
+            "GPUs; expected --device cuda or cpu, and --actors MIN:MAX"
         )
     if config.device == "auto":
         return "cuda" if machines.gpus else "cpu"

@@ -84,7 +84,7 @@ def test_machines_of_cpus_are_waited_for_too(cluster: Cluster) -> None:
 def test_an_empty_cluster_must_be_told_the_device(cluster: Cluster) -> None:
     """`auto` would put the model on the CPUs of the GPU machines that come."""
     cluster()
-    with pytest.raises(InputError, match="--device auto: this cluster has no machine yet .* expected --device cuda or"):
+    with pytest.raises(InputError, match=r"--device auto: .* no machine yet .* expected --device cuda or"):
         plan_execution(config(actors="1:8"))
     assert cluster.asked == []  # type: ignore[attr-defined]
 
