@@ -53,7 +53,7 @@ def swap(section: str, old: str, new: str = "") -> Break:
 
 
 def test_the_cluster_is_as_it_should_be() -> None:
-    """Ray's own schema, EC2's own call and our rules find nothing; ids of an account of one's own are to be filled in."""
+    """Ray's own schema, EC2's own call and our rules find nothing; ids of one's own account are to be filled in."""
     assert lint.lint(TEXT) == []
     assert [finding.where for finding in lint.to_fill_in(TEXT)] == ["line 33", "line 34"]
 
@@ -64,7 +64,7 @@ CARD = [{"DeviceIndex": 0, "AssociatePublicIpAddress": True}]
 BROKEN: list[tuple[str, Break, str]] = [
     ("a name that Ray does not know", put("max_nodes", 8), "Ray: Additional properties .*max_nodes"),
     ("fewer workers than there must be", put(f"{SPOT}/min_workers", 99), "Ray: .*max_workers"),
-    ("a misspelt name of EC2's", put(f"{HEAD}/{NODE}/MetaDataOptions", {}), "head: EC2: Unknown param.*MetaDataOptions"),
+    ("a misspelt name of EC2's", put(f"{HEAD}/{NODE}/MetaDataOptions", {}), "head: EC2: Unknown .*MetaDataOptions"),
     ("a wrong type", put(f"{HEAD}/{DISK}/VolumeSize", "150"), "head: EC2: Invalid type .*VolumeSize"),
     ("an unknown machine", put(f"{SPOT}/{NODE}/InstanceType", "g6.3xlarge"), "spot-gpu: InstanceType g6.3xlarge"),
     ("CPUs that it has not", put(f"{SPOT}/resources/CPU", 16), "spot-gpu: resources: g6.2xlarge has CPU: 8"),
@@ -111,11 +111,11 @@ BROKEN: list[tuple[str, Break, str]] = [
     ("a guessed object store", swap(START, STORE), "head_start.*object-store"),
     ("no NVMe", swap(WORKER_START, "--object-spilling-directory=$SPILL"), "worker_start.*spilling"),
     ("the other autoscaler", swap(START, "RAY_enable_autoscaler_v2=0"), "head_start.*autoscaler_v2=0"),
-    ("no autoscaler", swap(START, "--autoscaling-config=~/ray_bootstrap_config.yaml"), "head_start.*autoscaling-config"),
+    ("no autoscaler", swap(START, "--autoscaling-config=~/ray_bootstrap_config.yaml"), "head_start.*autoscaling-c"),
     ("no scorer", swap(START, "=spot_first.score", "="), "head_start.*SCORER=spot_first.score"),
-    ("what is newest", swap("setup_commands", "-c ~/cops/constraints.txt"), "setup_commands: expected pip install with -c"),
+    ("what is newest", swap("setup_commands", "-c ~/cops/constraints.txt"), "setup_commands: .*with -c"),
     ("any version", swap("head_setup_commands", "boto3==1.43.117", "boto3"), "head_setup_commands: boto3: expected"),
-    ("an upgrade", swap("head_setup_commands", "pip install", "pip install --upgrade"), "head_setup.*neither --upgrade"),
+    ("an upgrade", swap("head_setup_commands", "pip install", "pip install --upgrade"), "head_setup.*neither --up"),
 ]  # fmt: skip
 
 
