@@ -30,8 +30,8 @@ def scorer(monkeypatch: pytest.MonkeyPatch) -> Any:
     """What Ray takes by the name in cluster.yaml, from the file that cluster.yaml copies to the head."""
     (name,) = re.findall(r"RAY_AUTOSCALER_UTILIZATION_SCORER=(\S+?);?\s", HEAD_START)
     module = name.partition(".")[0]
-    source = CONFIG["file_mounts"][f"~/cops/{module}.py"]
-    assert "PYTHONPATH=$HOME/cops " in HEAD_START
+    source = CONFIG["file_mounts"][f"~/scorer/{module}.py"]
+    assert "PYTHONPATH=$HOME/scorer " in HEAD_START
     monkeypatch.syspath_prepend(str((ROOT / source).parent))
     monkeypatch.setenv(ray_scheduler.AUTOSCALER_UTILIZATION_SCORER_KEY, name)
     scheduler = ray_scheduler.ResourceDemandScheduler(None, TYPES, 8, "head", 1.0)
