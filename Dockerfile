@@ -30,7 +30,7 @@ COPY pipeline pipeline
 RUN pip install --no-deps .
 
 FROM python:${PYTHON}-slim-bookworm
-ARG GIT_COMMIT=unknown
+ARG GIT_COMMIT=""
 # wget and bash are what KubeRay's probes and start commands call.
 RUN apt-get update -qq && \
     apt-get install -qq -y --no-install-recommends wget=1.* && \
