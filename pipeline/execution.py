@@ -215,8 +215,6 @@ def _execution(
     # Ray Data reserves room for a task of every stage. On one or two CPUs whole ones do not fit, and the last stages
     # would wait until the first are done, with nothing written till then.
     scale = 1.0 if gpus else min(1.0, cpus / 2)
-    # What the largest picture takes, but no more than a third of the smallest node, where tasks would never start.
-    room_bytes = machines.least_memory / 3
     largest = config.decode.max_pixels
     has_masks = config.pixel_threshold is not None or config.thresholds is not None
     return Execution(
@@ -231,8 +229,23 @@ def _execution(
         calls_per_actor=2 if gpus else 1,
         decode_cpus=1.0 if cpus > 2 else 0.5 * scale,
         tail_cpus=0.25 * scale,
-        decode_memory=int(min(room_bytes, _TASK_BYTES + PEAK_BYTES_PER_PIXEL * largest)),
-        localize_memory=int(min(room_bytes, _TASK_BYTES + _LOCALIZE_BYTES_PER_PIXEL * largest * has_masks)),
+        decode_memory=decode_memory(largest),
+        localize_memory=map_memory(largest * has_masks),
         machines_come=machines_come,
         cpus=cpus * max(1, high // now),
     )
+
+
+def decode_memory(pixels: int) -> int:
+    """Bytes that a task reserves which decodes pictures of so many pixels."""
+    return _task_memory(PEAK_BYTES_PER_PIXEL * pixels)
+
+
+def map_memory(pixels: int) -> int:
+    """Bytes that a task reserves which makes maps and masks of so many pixels."""
+    return _task_memory(_LOCALIZE_BYTES_PER_PIXEL * pixels)
+
+
+def _task_memory(num_bytes: int) -> int:
+    """What the largest picture takes, but no more than a third of the smallest node, where tasks would never start."""
+    return int(min(Machines.there().least_memory / 3, _TASK_BYTES + num_bytes))
