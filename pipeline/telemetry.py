@@ -24,7 +24,7 @@ from pipeline.schema import Reason, Stage
 
 RUN = "run_id"  # on every metric. It adds no series: Ray tells each process' apart, and a process works for one run
 _BATCH_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
-_AGAIN_EVERY_S = 5.0  # Ray forgets a gauge that was not set for 20 s
+_AGAIN_EVERY_S = 5.0  # Ray forgets a gauge that nobody sets for 20 s
 
 log = logging.getLogger(__name__)
 
@@ -145,13 +145,18 @@ class RunMeter(Meter):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stop.set()
         self._thread.join()
+        if kind is None:  # all that was left has been written since the last look
+            self.left = 0
+            self._say()
 
     def _repeat(self) -> None:
-        while True:
-            self.tell(PLANNED, self.planned)
-            self.tell(LEFT, self.left)
-            if self._stop.wait(_AGAIN_EVERY_S):
-                return
+        self._say()
+        while not self._stop.wait(_AGAIN_EVERY_S):
+            self._say()
+
+    def _say(self) -> None:
+        self.tell(PLANNED, self.planned)
+        self.tell(LEFT, self.left)
 
 
 def tell_written(run_id: str, rows: pa.Table, seconds: Sequence[str]) -> None:
@@ -162,12 +167,12 @@ def tell_written(run_id: str, rows: pa.Table, seconds: Sequence[str]) -> None:
     with _harmless():
         meter = Meter(run_id, OF_THE_WRITER)
         meter.tell(SCORED, rows["stage"].null_count)
-        bad = rows.filter(pc.is_valid(rows["stage"])).group_by(["stage", "reason"]).aggregate([([], "count_all")])
-        for stage, reason, images in zip(*(column.to_pylist() for column in bad.columns), strict=True):
-            meter.tell(QUARANTINED, images, stage=Stage(stage), reason=Reason(reason))
         meter.tell(IMAGE_BYTES, pc.sum(rows["num_bytes"]).as_py() or 0)
         for name in seconds:
             meter.tell(STAGE_SECONDS, pc.sum(rows[name]).as_py() or 0, stage=name.removesuffix("_s"))
+        bad = rows.filter(pc.is_valid(rows["stage"])).group_by(["stage", "reason"]).aggregate([([], "count_all")])
+        for stage, reason, images in zip(*(column.to_pylist() for column in bad.columns), strict=True):
+            meter.tell(QUARANTINED, images, stage=Stage(stage), reason=Reason(reason))
 
 
 def tell_committed(run_id: str) -> None:
