@@ -220,7 +220,7 @@ ROWS: dict[str, list[Panel]] = {
         ),
         Panel(
             title="Memory and disk",
-            text="Used, of each node. Ray ends workers above 95 % of memory, and a run above 95 % of the disk it spills to.",
+            text="Used, of each node. Ray ends workers above 95 % of memory, and runs where the disk is 95 % full.",
             queries=(
                 ("100 * ray_node_mem_used / ray_node_mem_total", "{{instance}}: memory"),
                 ("ray_node_disk_utilization_percentage", "{{instance}}: disk"),
