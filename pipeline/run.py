@@ -40,6 +40,7 @@ from pipeline.model import ModelCard, builder, card_of, read_model, share
 from pipeline.parts import rows_in_parts
 from pipeline.places import check_inputs, check_output
 from pipeline.progress import Progress
+from pipeline.publication import check_table
 from pipeline.runs import read_record
 from pipeline.schema import RUN_FORMAT
 from pipeline.scorer import Scorer
@@ -127,15 +128,18 @@ def _clear_up(layout: RunLayout) -> None:
 def prepare(config: ScoreConfig, model: cops.Checkpoint | None = None) -> Job:
     """What a run needs, read and checked; a model that was read before is taken as it is.
 
-    Raises:  InputError, CheckpointError, ConfigError: the output, the model or the thresholds cannot be used.
+    Raises:  InputError, CheckpointError, ConfigError: output, table, model or thresholds cannot be used.
     """
     check_output(config)
+    layout = RunLayout.at(config.output, config.run_id)
+    if config.table:
+        check_table(config.table, layout)
     model = model or read_model(config.model, config.clip_weights)
     card = card_of(model, config)
     thresholds = choose_thresholds(config, card)
     return Job(
         config=config,
-        layout=RunLayout.at(config.output, config.run_id),
+        layout=layout,
         model=model,
         card=card,
         thresholds=thresholds,
@@ -217,6 +221,8 @@ def _attempt(job: Job, claim: Claim, execution: Execution, top: int) -> RunResul
     """Plan, score what is left, commit. Raises as `score` does."""
     layout, began, started_at = job.layout, time.monotonic(), _now()
     plan = find_or_make_plan(job.config, layout, job.card, job.identity)
+    if job.config.table:
+        check_table(job.config.table, layout, plan.metadata, make=True)
     work = remaining(layout, plan, claim.number, tasks=wanted_tasks())
     log.info("%s", plan_line(plan, work, execution))
     images_per_s = _write_out(job, plan, work, execution, claim) if len(work.worklist) else 0.0
