@@ -21,6 +21,7 @@ class Published:
     Args:    is_new: whether the snapshot was made just now.
     """
 
+    run_id: str
     table: str
     rows: int
     snapshot_id: int | None

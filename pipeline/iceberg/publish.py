@@ -95,7 +95,7 @@ def _publish(catalog: Catalog, address: TableAddress, layout: RunLayout, run: Ru
     if done is None:
         copies = ask(lambda: copy_parts(there, layout, parts))
         done = _committed(catalog, name, content, copies, where)
-    return _published(where, content.rows, done)
+    return _published(where, content.run_id, content.rows, done)
 
 
 def _retract(catalog: Catalog, address: TableAddress, layout: RunLayout, table: Table) -> Published:
@@ -112,8 +112,8 @@ def _retract(catalog: Catalog, address: TableAddress, layout: RunLayout, table: 
 
     there, rows = asked(ready, error=RunError, where=where)
     if there is None or not rows:
-        return Published(table=where, rows=0, snapshot_id=None, is_new=False)
-    return _published(where, rows, _committed(catalog, name, content, Copies(table=there), where))
+        return Published(run_id=layout.run_id, table=where, rows=0, snapshot_id=None, is_new=False)
+    return _published(where, layout.run_id, rows, _committed(catalog, name, content, Copies(table=there), where))
 
 
 def _committed(catalog: Catalog, name: str, content: Content, copies: Copies, where: str) -> Replaced:
@@ -138,9 +138,9 @@ def _content(layout: RunLayout, parts: list[dict[str, Any]]) -> Content:
     return Content(run_id=layout.run_id, output=layout.root.uri(), digest=digest, rows=rows)
 
 
-def _published(where: str, rows: int, done: Replaced) -> Published:
+def _published(where: str, run_id: str, rows: int, done: Replaced) -> Published:
     snapshot_id = done.snapshot.snapshot_id if done.snapshot else None
-    return Published(table=where, rows=rows, snapshot_id=snapshot_id, is_new=done.is_new)
+    return Published(run_id=run_id, table=where, rows=rows, snapshot_id=snapshot_id, is_new=done.is_new)
 
 
 def _name(address: TableAddress, table: str) -> str:

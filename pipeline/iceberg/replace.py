@@ -14,7 +14,7 @@ from pyiceberg.expressions import BooleanExpression, EqualTo, Reference
 from pyiceberg.expressions.literals import literal
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
-from pyiceberg.table.snapshots import Snapshot, ancestors_of
+from pyiceberg.table.snapshots import Operation, Snapshot, ancestors_of
 
 from pipeline.errors import InputError, RunError
 from pipeline.iceberg.columns import RUN_ID
@@ -93,6 +93,8 @@ def replace(load: Callable[[], Table], content: Content, files: Sequence[DataFil
     mine = uuid.uuid4().hex
     for tries_left in reversed(range(_TRIES)):
         table = load()
+        if made := _made(table, mine):  # the last try came through, whatever the catalog said of it
+            return Replaced(snapshot=made, is_new=True)
         there, old = snapshot_of(table, content), files_of(table, content.run_id)
         if there or not (old or files):
             return Replaced(snapshot=there, is_new=False)
@@ -114,7 +116,10 @@ def _commit(table: Table, told: dict[str, str], run_id: str, old: Sequence[DataF
     transaction = table.transaction()
     with transaction.update_snapshot(snapshot_properties=told).overwrite() as snapshot:
         # So that pyiceberg, when it tries again on top of another's commit, looks whether that was of the same run.
+        # Nothing else does: an `append` would put a run there twice.
         snapshot.delete_by_predicate(_of_run(run_id))
+        if not old:  # readers that follow a table (Spark, Flink) take appended snapshots alone
+            snapshot._operation = Operation.APPEND
         for file in old:
             snapshot.delete_data_file(file)
         for file in new:
