@@ -19,7 +19,9 @@ _INTERRUPTED = "Query interrupted"  # what DuckDB makes of it
 
 
 @contextlib.contextmanager
-def tables(root: Root, **files: Sequence[str] | pa.Table | ds.Scanner) -> Iterator[duckdb.DuckDBPyConnection]:
+def tables(
+    root: Root, **files: Sequence[str] | pa.Table | ds.Dataset | ds.Scanner
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB connection in which each name is a view of Parquet files, read from any store, never all at once.
 
     Raises:  KeyboardInterrupt: Ctrl-C or SIGTERM came during a query.
@@ -28,7 +30,7 @@ def tables(root: Root, **files: Sequence[str] | pa.Table | ds.Scanner) -> Iterat
         connection.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'")
         connection.execute(f"SET temp_directory = '{spill}'")
         for name, source in files.items():
-            known = source if isinstance(source, pa.Table | ds.Scanner) else _dataset(root, source)
+            known = source if isinstance(source, pa.Table | ds.Dataset | ds.Scanner) else _dataset(root, source)
             connection.register(name, known)
         try:
             yield connection

@@ -42,7 +42,7 @@ class Localize:
         return pa.Table.from_pylist(rows, schema=localized_schema(self.metadata))
 
     def _verdict(self, row: dict[str, Any]) -> dict[str, Any]:
-        threshold = self.thresholds.of(row["category"])
+        threshold = self.thresholds.of(row)
         return label(row["pred_score"], threshold) | self._located(row, threshold)
 
     def _located(self, row: dict[str, Any], threshold: Threshold) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
 import ray.data
 import torch
 from ray.data import ActorPoolStrategy
@@ -221,6 +222,7 @@ def _attempt(job: Job, claim: Claim, execution: Execution, top: int) -> RunResul
     """Plan, score what is left, commit. Raises as `score` does."""
     layout, began, started_at = job.layout, time.monotonic(), _now()
     plan = find_or_make_plan(job.config, layout, job.card, job.identity)
+    job.thresholds.require_columns({"category": pa.string(), **plan.metadata}, where="this run")
     if job.config.table:
         check_table(job.config.table, layout, plan.metadata, make=True)
     work = remaining(layout, plan, claim.number, tasks=wanted_tasks())
@@ -300,7 +302,15 @@ def _record(job: Job, plan: Plan, execution: Execution, files: list[commit.DataF
         "config": job.identity,
         "execution": asdict(execution) | {"max_error_fraction": job.config.max_error_fraction},
         "model_id": card.model_id,
-        "model": {"name": card.name, "method": card.method, "trained": card.trained, "provenance": card.provenance},
+        "model": {
+            "name": card.name,
+            "method": card.method,
+            "precision": card.precision,
+            "trained": card.trained,
+            "image_size": card.image_size,  # with sigma_px, what a map is rebuilt by
+            "sigma_px": card.sigma_px,
+            "provenance": card.provenance,
+        },
         "warnings": warnings_of(card),
         "versions": commit.versions(),
         "git_commit": commit.git_commit(),

@@ -3,36 +3,76 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
+from pipeline.label_sets import LABEL_COLUMNS, OWN, label_set_of
+from pipeline.label_sets import files_of as label_files
 from pipeline.layout import TABLES, RunLayout, Table, check_run_id
 from pipeline.schema import QUARANTINE, RUN_FORMAT, SCORES
-from pipeline.storage import open_root, redact
-from pipeline.store_errors import describe
+from pipeline.storage import Root, open_root, redact
+from pipeline.store_errors import describe, with_patience
 
 _PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.parquet")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One committed run. `scores` and `quarantine` are PyArrow datasets of exactly the files it committed."""
+    """One committed run. `scores` and `quarantine` are PyArrow datasets of exactly the files it committed.
+
+    Args:    label_set: whose labels and masks `tables` gives.   labels: the record of these; None: the run's own.
+    """
 
     run_id: str
     record: dict[str, Any]
     scores: ds.Dataset
     quarantine: ds.Dataset
+    layout: RunLayout
+    label_set: str = OWN
+    labels: dict[str, Any] | None = None
+
+    def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The scores part by part, some 25 MB at most, with the labels and masks of the label set.
+
+        Raises:  InputError: a part cannot be read, or has no such column.
+        """
+        made = label_files(self.labels, self.layout) if self.labels else None
+        wanted = list(columns) if columns is not None else self.scores.schema.names
+        if missing := [name for name in wanted if name not in self.scores.schema.names]:
+            has = ", ".join(self.scores.schema.names)
+            raise InputError(f"run {self.run_id!r}: expected columns of its scores, got {missing}; it has {has}")
+        for at, path in enumerate(files_of(self.record, self.layout, "scores")):
+            part = _read_part(self.layout.root, path, wanted)
+            replaced = [name for name in wanted if name in LABEL_COLUMNS] if made else []
+            if made and replaced:
+                labels = _read_part(self.layout.root, made[at], replaced)
+                for name in replaced:
+                    part = part.set_column(part.schema.get_field_index(name), name, labels[name])
+            yield part
 
 
-def open_run(output: str, run_id: str | None = None) -> Run:
+def _read_part(root: Root, path: str, columns: Sequence[str]) -> pa.Table:
+    def read() -> pa.Table:
+        with root.fs.open(path, "rb") as file:
+            return pq.read_table(file, columns=list(columns), page_checksum_verification=True)
+
+    try:
+        return with_patience(read, root.uri(path))
+    except (OSError, ValueError, pa.ArrowException) as exc:
+        raise InputError(f"{root.uri(path)} cannot be read: {describe(exc)}") from exc
+
+
+def open_run(output: str, run_id: str | None = None, *, label_set: str | None = None) -> Run:
     """A committed run's tables; the one committed last where no id is given.
 
-    Raises:  InputError: there is no such committed run, its record is damaged, or a file that it names is.
+    Args:    label_set: labels and masks that jobs/label.py made; the run's own where None.
+    Raises:  InputError: there is no such committed run or label set, its record is damaged, or a file that it names is.
     """
     record = (
         latest_record(output) if run_id is None else record_of(RunLayout.at(output, check_run_id(run_id, "run id")))
@@ -42,7 +82,9 @@ def open_run(output: str, run_id: str | None = None) -> Run:
         tables = {table: _dataset(layout, record, table, schema) for table, schema in _SCHEMAS.items()}
     except (OSError, ValueError, pa.ArrowException) as exc:
         raise InputError(f"{redact(output)}: run {record['run_id']!r} cannot be read: {describe(exc)}") from exc
-    return Run(record["run_id"], record, tables["scores"], tables["quarantine"])
+    chosen = label_set or OWN
+    labels = None if chosen == OWN else label_set_of(layout, chosen, record)
+    return Run(record["run_id"], record, tables["scores"], tables["quarantine"], layout, chosen, labels)
 
 
 def latest_record(output: str) -> dict[str, Any]:

@@ -1,12 +1,12 @@
-"""Thresholds: given as numbers, or per category from the table that jobs/calibrate.py writes; never guessed."""
+"""Thresholds: given as numbers, or per group from the table that jobs/calibrate.py writes; never guessed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +17,9 @@ from pipeline.errors import InputError
 from pipeline.storage import open_root, redact
 from pipeline.store_errors import describe
 
-COLUMNS = ("model_id", "category", "image_threshold", "pixel_threshold")
+VERSION = 1
+COLUMNS = ("model_id", "category", "image_threshold", "pixel_threshold")  # what a table must have
+_BY_CATEGORY = ("category",)
 
 
 @dataclass(frozen=True)
@@ -30,47 +32,97 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """A threshold per category; `pooled` for every other category and for images without one."""
+    """A threshold per group, which is what a row has in the columns `by`; `pooled` for rows of every other group."""
 
     pooled: Threshold = Threshold()
-    by_category: Mapping[str, Threshold] = field(default_factory=dict)
+    by_group: Mapping[tuple[Any, ...], Threshold] = field(default_factory=dict)
+    by: tuple[str, ...] = _BY_CATEGORY
 
-    def of(self, category: str | None) -> Threshold:
-        return self.by_category.get(category, self.pooled) if category is not None else self.pooled
+    def of(self, row: Mapping[str, Any]) -> Threshold:
+        return self.by_group.get(tuple(row.get(name) for name in self.by), self.pooled)
 
     @property
     def digest(self) -> str:
         """Changes with every threshold: a table may be written anew under its old name."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
+        groups = sorted((str(key), one.image, one.pixel) for key, one in self.by_group.items())
+        told = [self.pooled.image, self.pooled.pixel, self.by, groups]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+
+    def require_columns(self, there: Mapping[str, pa.DataType], *, where: str) -> None:
+        """Held against the columns that rows have, before any is looked at.
+
+        Raises:  InputError: a column that groups are told by is missing, or can hold none of the groups' values.
+        """
+        for at, name in enumerate(self.by):
+            if name not in there:
+                has = ", ".join(sorted(there)) or "none"
+                raise InputError(
+                    f"--thresholds: they are given by {', '.join(self.by)}, and {where} has no column {name!r} "
+                    f"(its own are: {has}); --path-fields and --keep-columns make columns"
+                )
+            values = [key[at] for key in self.by_group if key[at] is not None]
+            _require_type(name, values, there[name], where)
+
+
+def _require_type(name: str, values: Iterable[Any], kind: pa.DataType, where: str) -> None:
+    """Text "7" and number 7 are no equals: every row would silently be of another group."""
+    for value in values:
+        if pa.types.is_string(kind) != isinstance(value, str):
+            raise InputError(f"--thresholds: their {name} {value!r} is no {kind}, which {where} has in that column")
 
 
 def read_thresholds(uri: str, model_id: str) -> Thresholds:
     """The thresholds that were calibrated for this model.
 
-    Raises:  InputError: no such table, other columns, thresholds of another model, or two rows for one category.
+    Raises:  InputError: no such table, other columns, another version's, thresholds of another model, or two rows for
+             one group.
     """
-    root = open_root(uri)
-    name = redact(uri)
-    try:
-        with root.fs.open(root.path, "rb") as file:
-            table = pq.read_table(file)
-        missing = [column for column in COLUMNS if column not in table.column_names]
-        rows = [] if missing else table.select(COLUMNS).to_pylist()
-    except FileNotFoundError as exc:
-        raise InputError(f"--thresholds: there is no {name}") from exc
-    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as exc:  # ValueError: text that is none
-        raise InputError(f"--thresholds: {name} cannot be read as a Parquet file: {describe(exc)}") from exc
-    if missing:
-        raise InputError(f"--thresholds: {name}: expected the columns {', '.join(COLUMNS)}; missing: {missing}")
-    category = table.schema.field("category").type
-    if not (pa.types.is_string(category) or pa.types.is_large_string(category) or pa.types.is_null(category)):
-        raise InputError(f"--thresholds: {name}: expected text in category, got {category}")
+    table, name = read_table(uri), redact(uri)
+    rows = table.to_pylist()
     others = sorted({str(row["model_id"]) for row in rows} - {model_id})
     if others or not rows:
         raise InputError(
             f"--thresholds: {name} is for model {', '.join(others) or '(none)'}, this run uses {model_id}: "
             "thresholds of one model mean nothing for another: calibrate again"
         )
+    by = _groups_by(rows, table.column_names, name)
+    found = {tuple(row[one] for one in by): Threshold(*(_value(row, one, name) for one in COLUMNS[2:])) for row in rows}
+    if len(found) != len(rows):
+        raise InputError(f"--thresholds: {name} has more than one row for one {' and '.join(by)}")
+    pooled = found.pop((None,) * len(by), Threshold())
+    return Thresholds(pooled, found, by)
+
+
+def read_table(uri: str) -> pa.Table:
+    """A table of thresholds with all that it says, of whichever model.
+
+    Raises:  InputError: no such table, other columns, another version's, or no numbers where thresholds belong.
+    """
+    root, name = open_root(uri), redact(uri)
+    try:
+        with root.fs.open(root.path, "rb") as file:
+            table = pq.read_table(file)
+        table.validate(full=True)  # its text, too
+    except FileNotFoundError as exc:
+        raise InputError(f"--thresholds: there is no {name}") from exc
+    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as exc:  # ValueError: text that is none
+        raise InputError(f"--thresholds: {name} cannot be read as a Parquet file: {describe(exc)}") from exc
+    missing = [column for column in COLUMNS if column not in table.column_names]
+    if missing:
+        raise InputError(f"--thresholds: {name}: expected the columns {', '.join(COLUMNS)}; missing: {missing}")
+    if len(table):
+        _check_types(table, name)
+    versions = set(table["version"].to_pylist()) if "version" in table.column_names else {VERSION}
+    if versions - {VERSION}:
+        got = ", ".join(sorted(map(str, versions)))
+        raise InputError(f"--thresholds: {name}: expected a table of version {VERSION}, got {got}: calibrate again")
+    return table
+
+
+def _check_types(table: pa.Table, name: str) -> None:
+    category = table.schema.field("category").type
+    if not (pa.types.is_string(category) or pa.types.is_large_string(category) or pa.types.is_null(category)):
+        raise InputError(f"--thresholds: {name}: expected text in category, got {category}")
     for column in COLUMNS[2:]:
         kind = table.schema.field(column).type
         if not (
@@ -80,11 +132,17 @@ def read_thresholds(uri: str, model_id: str) -> Thresholds:
             or pa.types.is_null(kind)
         ):
             raise InputError(f"--thresholds: {name}: expected numbers in {column}, got {kind}")
-    found = {row["category"]: Threshold(*(_value(row, column, name) for column in COLUMNS[2:])) for row in rows}
-    if len(found) != len(rows):
-        raise InputError(f"--thresholds: {name} has more than one row for a category")
-    pooled = found.pop(None, Threshold())
-    return Thresholds(pooled, found)
+
+
+def _groups_by(rows: list[dict[str, Any]], columns: list[str], name: str) -> tuple[str, ...]:
+    """The columns that groups are told by: what `group_by` names in each row, `category` in a table without it."""
+    if "group_by" not in columns:
+        return _BY_CATEGORY
+    told = {tuple(row["group_by"]) if isinstance(row["group_by"], list) else None for row in rows}
+    by = next(iter(told))
+    if len(told) != 1 or not by or any(one not in columns for one in by):
+        raise InputError(f"--thresholds: {name}: expected in group_by the same names of its columns in every row")
+    return by
 
 
 def _value(row: Mapping[str, Any], column: str, table: str) -> float | None:

@@ -140,7 +140,7 @@ def test_without_thresholds_nothing_is_guessed() -> None:
 
 def test_each_category_has_its_threshold_and_bad_rows_pass() -> None:
     """A category's own threshold, the pooled one for others; rows that are bad already are left as they are."""
-    thresholds = Thresholds(Threshold(image=0.9), {"screw": Threshold(image=0.1)})
+    thresholds = Thresholds(Threshold(image=0.9), {("screw",): Threshold(image=0.1)})
     grid = np.zeros((GRID, GRID))
     bad = {"image_id": "b", "image_uri": "u", "stage": "read", "reason": "empty", "message": "m"}
     rows = [row(grid, (4, 4), category=name, lot="7") for name in ("screw", "nut", None)]

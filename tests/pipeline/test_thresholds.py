@@ -21,14 +21,14 @@ def table(folder: Path, *rows: tuple[Any, ...], columns: tuple[str, ...] = COLUM
 def test_categories_and_the_pooled_row(tmp_path: Path) -> None:
     """A row per category; the one without a category holds for all others and for images without one."""
     found = read_thresholds(table(tmp_path, ("m", "screw", 0.5, 0.25), ("m", None, 0.75, None)), "m")
-    assert found.of("screw") == Threshold(0.5, 0.25)
-    assert found.of("nut") == found.of(None) == Threshold(0.75, None)
+    assert found.of({"category": "screw"}) == Threshold(0.5, 0.25)
+    assert found.of({"category": "nut"}) == found.of({"category": None}) == Threshold(0.75, None)
 
 
 def test_without_a_pooled_row_others_have_none(tmp_path: Path) -> None:
     """Nothing is guessed for a category that was not calibrated."""
     found = read_thresholds(table(tmp_path, ("m", "screw", 0.5, None)), "m")
-    assert found.of("nut") == found.of(None) == Threshold(None, None)
+    assert found.of({"category": "nut"}) == found.of({"category": None}) == Threshold(None, None)
 
 
 def test_a_table_written_anew_has_another_digest(tmp_path: Path) -> None:
@@ -39,12 +39,16 @@ def test_a_table_written_anew_has_another_digest(tmp_path: Path) -> None:
 
 def test_nan_is_no_threshold(tmp_path: Path) -> None:
     """Polars and NumPy write it for what is missing."""
-    assert read_thresholds(table(tmp_path, ("m", "screw", float("nan"), 0.5)), "m").of("screw") == Threshold(None, 0.5)
+    assert read_thresholds(table(tmp_path, ("m", "screw", float("nan"), 0.5)), "m").of(
+        {"category": "screw"}
+    ) == Threshold(None, 0.5)
 
 
 def test_decimals_are_numbers(tmp_path: Path) -> None:
     """DuckDB writes a literal 0.5 as one."""
-    assert read_thresholds(table(tmp_path, ("m", "screw", Decimal("0.5"), None)), "m").of("screw") == Threshold(0.5)
+    assert read_thresholds(table(tmp_path, ("m", "screw", Decimal("0.5"), None)), "m").of(
+        {"category": "screw"}
+    ) == Threshold(0.5)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +68,7 @@ def test_values_that_are_no_thresholds(tmp_path: Path, row: tuple[Any, ...], mes
 
 def test_no_thresholds_at_all() -> None:
     """The default has neither labels nor masks."""
-    assert Thresholds().of("screw") == Threshold()
+    assert Thresholds().of({"category": "screw"}) == Threshold()
 
 
 def test_another_models_thresholds_are_refused(tmp_path: Path) -> None:
