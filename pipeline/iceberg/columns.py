@@ -26,9 +26,13 @@ _PLAIN: Mapping[pa.DataType, pa.DataType] = {  # what it has no type for, and wh
 def published_schema(columns: pa.Schema) -> pa.Schema:
     """The columns of one of our tables, `run_id` before them, in types that Iceberg has.
 
-    Raises:  InputError: there is none for a column.
+    Raises:  InputError: there is none for a column, or its name means another one.
     """
     others = [field for field in columns if field.name != RUN_ID.name]
+    nested = {field.name for field in columns if pa.types.is_nested(field.type)}
+    for name in columns.names:
+        if "." in name and name.partition(".")[0] in nested:
+            raise InputError(f"--table: Iceberg takes column {name!r} for a part of another; rename it in the input")
     return pa.schema([RUN_ID, *(pa.field(one.name, _plain(one.type, one.name), one.nullable) for one in others)])
 
 

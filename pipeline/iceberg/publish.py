@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table as IcebergTable
 
+from cops.errors import CopsError
 from pipeline.errors import InputError, RunError
 from pipeline.iceberg.address import TableAddress
 from pipeline.iceberg.catalog import asked, find_table, make_table, open_catalog, require_usable, with_columns
@@ -20,10 +22,60 @@ from pipeline.iceberg.data_files import Copies, copy_parts
 from pipeline.iceberg.replace import CommitUnknownError, Content, Replaced, files_of, replace, require_ours, snapshot_of
 from pipeline.layout import RunLayout, Table
 from pipeline.publication import Published
-from pipeline.runs import Run, open_run
+from pipeline.runs import open_run
 from pipeline.schema import QUARANTINE, SCORES, with_metadata
 
 _ORDER: tuple[Table, ...] = ("quarantine", "scores")  # who sees a run's scores sees its quarantine
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One run, and one of the two tables that it goes into."""
+
+    catalog: Catalog
+    name: str
+    where: str
+    layout: RunLayout
+
+    @classmethod
+    def both(cls, address: TableAddress, layout: RunLayout) -> dict[Table, Target]:
+        catalog = open_catalog(address)
+        names: dict[Table, str] = {"scores": address.scores, "quarantine": address.quarantine}
+        return {
+            table: cls(catalog=catalog, name=name, where=address.uri(name), layout=layout)
+            for table, name in names.items()
+        }
+
+    def ask(self, action: Callable[[], T], *, error: type[CopsError] = RunError, patient: bool = True) -> T:
+        return asked(action, error=error, where=self.where, patient=patient)
+
+    def check(self, schema: pa.Schema, *, make: bool) -> bool:
+        """Whether the table is there. Raises as the module's `check`."""
+        table = find_table(self.catalog, self.name)
+        if table:
+            require_usable(table, schema, self.where)
+            require_ours(table, self.layout.run_id, self.layout.root.uri(), self.where)
+        elif make:
+            make_table(self.catalog, self.name, schema, self.where)
+        return table is not None
+
+    def content(self, parts: list[dict[str, Any]]) -> Content:
+        named = sorted((file["path"], file["rows"], file.get("footer_sha256")) for file in parts)
+        digest = hashlib.sha256(json.dumps(named).encode()).hexdigest()
+        rows = sum(file["rows"] for file in parts)
+        return Content(run_id=self.layout.run_id, output=self.layout.root.uri(), digest=digest, rows=rows)
+
+    def told(self, rows: int, done: Replaced | None) -> Published:
+        snapshot = done and done.snapshot
+        return Published(
+            run_id=self.layout.run_id,
+            table=self.where,
+            rows=rows,
+            snapshot_id=snapshot.snapshot_id if snapshot else None,
+            is_new=bool(done and done.is_new),
+        )
 
 
 def check(
@@ -34,25 +86,12 @@ def check(
     Args:    make: make those that are missing, as a run does and a dry run does not.
     Raises:  InputError: it cannot: the catalog, a table, its columns, or the run's id.
     """
-
-    def checked(catalog: Catalog, name: str, schema: pa.Schema) -> bool:
-        where = address.uri(name)
-        table = find_table(catalog, name)
-        if table:
-            require_usable(table, schema, where)
-            require_ours(table, layout.run_id, layout.root.uri(), where)
-        elif make:
-            make_table(catalog, name, schema, where)
-        return table is not None
-
     schemas = {"scores": published_schema(with_metadata(SCORES, metadata)), "quarantine": published_schema(QUARANTINE)}
-    catalog = open_catalog(address)
-    found = {}
-    for table, schema in schemas.items():
-        name = _name(address, table)
-        look = partial(checked, catalog, name, schema)
-        found[address.uri(name)] = asked(look, error=InputError, where=address.uri(name), patient=False)
-    return found
+    targets = Target.both(address, layout)
+    return {
+        target.where: target.ask(partial(target.check, schemas[table], make=make), error=InputError, patient=False)
+        for table, target in targets.items()
+    }
 
 
 def publish(output: str, run_id: str | None, address: TableAddress) -> list[Published]:
@@ -61,9 +100,11 @@ def publish(output: str, run_id: str | None, address: TableAddress) -> list[Publ
     Raises:  InputError: there is no such committed run, or the tables do not go with it.   RunError: not published.
     """
     run = open_run(output, run_id)
-    layout = RunLayout.at(output, run.run_id)
-    catalog = open_catalog(address)
-    return [_publish(catalog, address, layout, run, table) for table in _ORDER]
+    schemas = {"scores": published_schema(run.scores.schema), "quarantine": published_schema(run.quarantine.schema)}
+    targets = Target.both(address, RunLayout.at(output, run.run_id))
+    for table in _ORDER:  # both, before either is touched
+        targets[table].ask(partial(targets[table].check, schemas[table], make=True))
+    return [_publish(targets[table], schemas[table], run.record, table) for table in _ORDER]
 
 
 def retract(run_id: str, output: str, address: TableAddress) -> list[Published]:
@@ -71,56 +112,51 @@ def retract(run_id: str, output: str, address: TableAddress) -> list[Published]:
 
     Raises:  InputError: they came from another output.   RunError: they are not removed.
     """
-    layout = RunLayout.at(output, run_id)
-    catalog = open_catalog(address)
-    return [_retract(catalog, address, layout, table) for table in reversed(_ORDER)]
+    targets = Target.both(address, RunLayout.at(output, run_id))
+    return [_retract(targets[table]) for table in reversed(_ORDER)]
 
 
-def _publish(catalog: Catalog, address: TableAddress, layout: RunLayout, run: Run, table: Table) -> Published:
-    name = _name(address, table)
-    where = address.uri(name)
-    ask = partial(asked, error=RunError, where=where)
-    parts = [file for file in run.record["files"] if file["table"] == table]
-    content = _content(layout, parts)
-    schema = published_schema(run.scores.schema if table == "scores" else run.quarantine.schema)
+def _publish(target: Target, schema: pa.Schema, record: Mapping[str, Any], table: Table) -> Published:
+    parts = [file for file in record["files"] if file["table"] == table]
+    content = target.content(parts)
 
     def ready() -> tuple[IcebergTable, Replaced | None]:
-        there = find_table(catalog, name) or make_table(catalog, name, schema, where)
-        require_ours(there, layout.run_id, content.output, where)
+        there = target.catalog.load_table(target.name)
         if known := snapshot_of(there, content):
             return there, Replaced(snapshot=known, is_new=False)
-        return with_columns(catalog, name, schema, where), None
+        return with_columns(target.catalog, target.name, schema, target.where), None
 
-    there, done = ask(ready)
+    there, done = target.ask(ready)
     if done is None:
-        copies = ask(lambda: copy_parts(there, layout, parts))
-        done = _committed(catalog, name, content, copies, where)
-    return _published(where, content.run_id, content.rows, done)
+        copies = target.ask(lambda: copy_parts(there, target.layout, parts))
+        done = _committed(target, content, copies)
+    return target.told(content.rows, done)
 
 
-def _retract(catalog: Catalog, address: TableAddress, layout: RunLayout, table: Table) -> Published:
-    name = _name(address, table)
-    where = address.uri(name)
-    content = _content(layout, [])
+def _retract(target: Target) -> Published:
+    content = target.content([])
 
     def ready() -> tuple[IcebergTable | None, int]:
-        there = find_table(catalog, name)
+        there = find_table(target.catalog, target.name)
         if there is None:
             return None, 0
-        require_ours(there, layout.run_id, content.output, where)
-        return there, sum(int(file.record_count) for file in files_of(there, layout.run_id))
+        require_ours(there, content.run_id, content.output, target.where)
+        return there, sum(int(file.record_count) for file in files_of(there, content.run_id))
 
-    there, rows = asked(ready, error=RunError, where=where)
+    there, rows = target.ask(ready)
     if there is None or not rows:
-        return Published(run_id=layout.run_id, table=where, rows=0, snapshot_id=None, is_new=False)
-    return _published(where, layout.run_id, rows, _committed(catalog, name, content, Copies(table=there), where))
+        return target.told(0, None)
+    return target.told(rows, _committed(target, content, Copies(table=there)))
 
 
-def _committed(catalog: Catalog, name: str, content: Content, copies: Copies, where: str) -> Replaced:
+def _committed(target: Target, content: Content, copies: Copies) -> Replaced:
     """The commit of what was copied; copies that no snapshot names are removed."""
-    load = partial(asked, partial(catalog.load_table, name), error=RunError, where=where)
+
+    def load() -> IcebergTable:
+        return target.ask(lambda: target.catalog.load_table(target.name))
+
     try:
-        done = asked(lambda: replace(load, content, copies.files), error=RunError, where=where, patient=False)
+        done = target.ask(lambda: replace(load, content, copies.files), patient=False)
     except CommitUnknownError:
         raise
     except Exception:
@@ -129,19 +165,3 @@ def _committed(catalog: Catalog, name: str, content: Content, copies: Copies, wh
     if not done.is_new:  # another process was first
         copies.remove()
     return done
-
-
-def _content(layout: RunLayout, parts: list[dict[str, Any]]) -> Content:
-    named = sorted((file["path"], file["rows"], file.get("footer_sha256")) for file in parts)
-    digest = hashlib.sha256(json.dumps(named).encode()).hexdigest()
-    rows = sum(file["rows"] for file in parts)
-    return Content(run_id=layout.run_id, output=layout.root.uri(), digest=digest, rows=rows)
-
-
-def _published(where: str, run_id: str, rows: int, done: Replaced) -> Published:
-    snapshot_id = done.snapshot.snapshot_id if done.snapshot else None
-    return Published(run_id=run_id, table=where, rows=rows, snapshot_id=snapshot_id, is_new=done.is_new)
-
-
-def _name(address: TableAddress, table: str) -> str:
-    return address.scores if table == "scores" else address.quarantine
