@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from pyiceberg.table import Table
 from pyiceberg.transforms import IdentityTransform
 
 from cops.errors import CopsError
-from pipeline.errors import InputError
+from pipeline.errors import InputError, RunError
 from pipeline.iceberg.address import TableAddress
 from pipeline.iceberg.columns import RUN_ID, missing_columns
 from pipeline.store_errors import describe, is_refusal, is_transient, waits
@@ -29,6 +30,7 @@ _PROPERTIES = {
     "write.metadata.metrics.column.pred_mask.counts": "none",
 }
 _TRIES = 5
+_SHORT_PATIENCE = 2  # pauses
 _PASSING = (
     pyiceberg.exceptions.ServiceUnavailableError,
     pyiceberg.exceptions.ServerError,
@@ -39,8 +41,10 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-def open_catalog(address: TableAddress) -> Catalog:
-    """Raises:  InputError: it is not configured, or cannot be had as it is."""
+def open_catalog(address: TableAddress, *, patient: bool) -> Catalog:
+    """Raises:  InputError: it is not configured; or, where patience is not asked for, cannot be had as it is.
+    RunError: it cannot be had.
+    """
 
     def opened() -> Catalog:
         known = sorted(list_catalogs())
@@ -52,7 +56,7 @@ def open_catalog(address: TableAddress) -> Catalog:
             )
         return load_catalog(address.catalog)
 
-    return asked(opened, error=InputError, where=address.uri(), patient=False)
+    return asked(opened, error=RunError if patient else InputError, where=address.uri(), patient=patient)
 
 
 def find_table(catalog: Catalog, name: str) -> Table | None:
@@ -119,9 +123,10 @@ def with_columns(catalog: Catalog, name: str, ours: pa.Schema, where: str) -> Ta
 def asked(action: Callable[[], T], *, error: type[CopsError], where: str, patient: bool = True) -> T:
     """What a catalog answers, or its store; asked again where it fails for a moment.
 
+    Args:    patient: wait for it as for a store; else for some seconds, as at a start that somebody watches.
     Raises:  error: in place of what was raised, each catalog's client having errors of its own.
     """
-    pauses = waits() if patient else iter(())
+    pauses = waits() if patient else itertools.islice(waits(), _SHORT_PATIENCE)
     while True:
         try:
             return action()

@@ -40,8 +40,8 @@ class Target:
     layout: RunLayout
 
     @classmethod
-    def both(cls, address: TableAddress, layout: RunLayout) -> dict[Table, Target]:
-        catalog = open_catalog(address)
+    def both(cls, address: TableAddress, layout: RunLayout, *, patient: bool = True) -> dict[Table, Target]:
+        catalog = open_catalog(address, patient=patient)
         names: dict[Table, str] = {"scores": address.scores, "quarantine": address.quarantine}
         return {
             table: cls(catalog=catalog, name=name, where=address.uri(name), layout=layout)
@@ -87,7 +87,7 @@ def check(
     Raises:  InputError: it cannot: the catalog, a table, its columns, or the run's id.
     """
     schemas = {"scores": published_schema(with_metadata(SCORES, metadata)), "quarantine": published_schema(QUARANTINE)}
-    targets = Target.both(address, layout)
+    targets = Target.both(address, layout, patient=False)
     return {
         target.where: target.ask(partial(target.check, schemas[table], make=make), error=InputError, patient=False)
         for table, target in targets.items()
@@ -156,7 +156,7 @@ def _committed(target: Target, content: Content, copies: Copies) -> Replaced:
         return target.ask(lambda: target.catalog.load_table(target.name))
 
     try:
-        done = target.ask(lambda: replace(load, content, copies.files), patient=False)
+        done = target.ask(lambda: replace(load, content, copies.files))
     except CommitUnknownError:
         raise
     except Exception:
