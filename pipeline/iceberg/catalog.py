@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from concurrent.futures import Future
 from typing import TypeVar
 
 import pyarrow as pa
@@ -29,6 +33,8 @@ _PROPERTIES = {
     "write.metadata.metrics.column.patch_scores": "none",
     "write.metadata.metrics.column.pred_mask.counts": "none",
 }
+ANSWER_S = 120.0
+"""How long a catalog may take for one answer. Some of pyiceberg's clients wait for ever."""
 _TRIES = 5
 _SHORT_PATIENCE = 2  # pauses
 _PASSING = (
@@ -127,15 +133,32 @@ def asked(action: Callable[[], T], *, error: type[CopsError], where: str, patien
     Raises:  error: in place of what was raised, each catalog's client having errors of its own.
     """
     pauses = waits() if patient else itertools.islice(waits(), _SHORT_PATIENCE)
-    while True:
+    with as_errors(error, where):
+        while True:
+            try:
+                return within(action)
+            except Exception as exc:
+                wait_s = next(pauses, None) if _is_passing(exc) else None
+                if wait_s is None:
+                    raise
+                log.warning("%s: %s; again in %.0f s", where, describe(exc), wait_s)
+            time.sleep(wait_s)
+
+
+def within(action: Callable[[], T]) -> T:
+    """Raises:  TimeoutError: it takes longer than ANSWER_S; then it is left alone, whatever comes of it."""
+    done: Future[T] = Future()
+
+    def run() -> None:
         try:
-            return action()
-        except Exception as exc:  # noqa: BLE001 -- each catalog's client has errors of its own
-            wait_s = next(pauses, None) if _is_passing(exc) else None
-            if wait_s is None:
-                raise _as_error(exc, error, where) from None
-            log.warning("%s: %s; again in %.0f s", where, describe(exc), wait_s)
-        time.sleep(wait_s)
+            done.set_result(action())
+        except BaseException as exc:  # noqa: BLE001 -- for whoever waits
+            done.set_exception(exc)
+
+    threading.Thread(target=run, daemon=True).start()
+    if not futures.wait([done], ANSWER_S).done:
+        raise TimeoutError(f"no answer in {ANSWER_S:.0f} s")
+    return done.result()
 
 
 def _is_passing(exc: Exception) -> bool:
@@ -144,6 +167,12 @@ def _is_passing(exc: Exception) -> bool:
     return is_transient(exc) and not is_refusal(exc)
 
 
-def _as_error(exc: Exception, error: type[CopsError], where: str) -> CopsError:
-    """An error of ours as it came; another's in a line, without the secrets that its text may hold."""
-    return exc if isinstance(exc, CopsError) else error(f"{where}: {describe(exc)}")
+@contextlib.contextmanager
+def as_errors(error: type[CopsError], where: str) -> Iterator[None]:
+    """Raises:  error: in place of another's, in a line, without the secrets that its text may hold."""
+    try:
+        yield
+    except CopsError:
+        raise
+    except Exception as exc:  # noqa: BLE001 -- each catalog's client has errors of its own
+        raise error(f"{where}: {describe(exc)}") from None

@@ -16,7 +16,15 @@ from pyiceberg.table import Table as IcebergTable
 from cops.errors import CopsError
 from pipeline.errors import InputError, RunError
 from pipeline.iceberg.address import TableAddress
-from pipeline.iceberg.catalog import asked, find_table, make_table, open_catalog, require_usable, with_columns
+from pipeline.iceberg.catalog import (
+    as_errors,
+    asked,
+    find_table,
+    make_table,
+    open_catalog,
+    require_usable,
+    with_columns,
+)
 from pipeline.iceberg.columns import published_schema
 from pipeline.iceberg.data_files import Copies, copy_parts
 from pipeline.iceberg.replace import CommitUnknownError, Content, Replaced, files_of, replace, require_ours, snapshot_of
@@ -128,7 +136,8 @@ def _publish(target: Target, schema: pa.Schema, record: Mapping[str, Any], table
 
     there, done = target.ask(ready)
     if done is None:
-        copies = target.ask(lambda: copy_parts(there, target.layout, parts))
+        with as_errors(RunError, target.where):
+            copies = copy_parts(there, target.layout, parts)
         done = _committed(target, content, copies)
     return target.told(content.rows, done)
 
@@ -156,7 +165,8 @@ def _committed(target: Target, content: Content, copies: Copies) -> Replaced:
         return target.ask(lambda: target.catalog.load_table(target.name))
 
     try:
-        done = target.ask(lambda: replace(load, content, copies.files))
+        with as_errors(RunError, target.where):
+            done = replace(load, content, copies.files)
     except CommitUnknownError:
         raise
     except Exception:

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.expressions import BooleanExpression, EqualTo, Reference
@@ -17,6 +18,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Operation, Snapshot, ancestors_of
 
 from pipeline.errors import InputError, RunError
+from pipeline.iceberg.catalog import within
 from pipeline.iceberg.columns import RUN_ID
 from pipeline.store_errors import describe
 
@@ -99,7 +101,7 @@ def replace(load: Callable[[], Table], content: Content, files: Sequence[DataFil
         if there or not (old or files):
             return Replaced(snapshot=there, is_new=False)
         try:
-            _commit(table, content.told | {_COMMIT: mine}, content.run_id, old, files)
+            within(partial(_commit, table, content.told | {_COMMIT: mine}, content.run_id, old, files))
         except (CommitFailedException, ValidationException) as exc:  # certainly not made
             if not tries_left:
                 raise RunError(f"other processes change this run in the table all the time: {describe(exc)}") from exc

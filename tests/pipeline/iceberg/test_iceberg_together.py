@@ -12,7 +12,7 @@ from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownExcept
 
 from pipeline import publication, store_errors
 from pipeline.errors import RunError
-from pipeline.iceberg import replace
+from pipeline.iceberg import catalog, replace
 from pipeline.layout import RunLayout
 
 
@@ -142,6 +142,28 @@ def test_a_commit_of_which_nothing_is_known(lake: Any, run: Callable[..., str], 
         publication.publish(output, "r1", lake.uri)
     assert len(lake.data_files()) == 1
     assert [one.is_new for one in publication.publish(output, "r1", lake.uri)] == [False, True]
+    assert lake.ids() == [("r1", "a")]
+
+
+def test_a_commit_that_takes_too_long(lake: Any, run: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not known, too: it is made a moment later, and its files are there then."""
+    output = run("r1", "a")
+    publication.check_table(lake.uri, RunLayout.at(output, "r1"), make=True)
+    asked, made = threading.Event(), threading.Event()
+    really = SqlCatalog.commit_table
+
+    def slow(self: SqlCatalog, *arguments: Any) -> Any:
+        asked.wait(30)
+        done = really(self, *arguments)
+        made.set()
+        return done
+
+    monkeypatch.setattr(SqlCatalog, "commit_table", slow)
+    monkeypatch.setattr(catalog, "ANSWER_S", 2.0)
+    with pytest.raises(RunError, match="not known whether the commit was made: TimeoutError"):
+        publication.publish(output, "r1", lake.uri)
+    asked.set()
+    assert made.wait(30)
     assert lake.ids() == [("r1", "a")]
 
 
