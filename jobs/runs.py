@@ -208,7 +208,7 @@ def discard(command: Discard) -> int:
         return DONE
     if command.table:
         for table in publication.retract(command.output, command.run_id, command.table):
-            print(f"{table.table}: {table.rows:,} rows removed", flush=True)
+            print(f"{table.table}: {publication.rows_text(table.rows)} removed", flush=True)
     discarding.remove(removal)
     kept = "its record and what that names are kept" if command.strays else "its id can be used again"
     print(f"Removed; {kept}.")

@@ -74,7 +74,11 @@ def published_text(published: Published) -> str:
     if published.snapshot_id is None:
         return f"{published.table}  (0 rows)"
     there = "" if published.is_new else ", there already"
-    return f"{published.table}  ({published.rows:,} rows, snapshot {published.snapshot_id}{there})"
+    return f"{published.table}  ({rows_text(published.rows)}, snapshot {published.snapshot_id}{there})"
+
+
+def rows_text(rows: int) -> str:
+    return "1 row" if rows == 1 else f"{rows:,} rows"
 
 
 def _iceberg() -> Any:

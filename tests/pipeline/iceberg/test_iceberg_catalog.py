@@ -130,6 +130,6 @@ def test_no_secret_comes_into_a_table(lake: Any, run: Callable[..., str], config
 def test_a_table_without_a_place(layout: RunLayout, configure: Callable[..., None], tmp_path: Path) -> None:
     """A catalog without `warehouse` cannot make one: said before anything is scored."""
     configure(lake={"type": "sql", "uri": f"sqlite:///{tmp_path}/c.db"})
-    with pytest.raises(CopsError, match="(?i)warehouse|location"):
+    with pytest.raises(CopsError, match=r"(?i)warehouse|location"):
         publication.check_table("iceberg://lake/ns.scores", layout, make=True)
     assert pyiceberg.catalog.load_catalog("lake").list_tables("ns") == []
