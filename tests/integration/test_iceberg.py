@@ -21,7 +21,7 @@ TABLE = "iceberg://lake/inspection.scores"
 
 @pytest.fixture(scope="module")
 def lake(rclone: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Properties of the catalog: the store's keys stand in them, and nowhere in the environment of the job."""
+    """Properties of the catalog, the store's keys among them."""
     return {
         "type": "sql",
         "uri": f"sqlite:///{tmp_path_factory.mktemp('catalog')}/catalog.db",
@@ -35,14 +35,15 @@ def lake(rclone: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
 
 @pytest.fixture(scope="module")
 def environment(lake: dict[str, str]) -> dict[str, str]:
-    """As pyiceberg reads it; Ray's logs in a place of their own, whose path must be short."""
-    return {
-        f"PYICEBERG_CATALOG__LAKE__{name.upper().replace('.', '__').replace('-', '_')}": lake[name] for name in lake
-    }
+    """The same, as pyiceberg reads it."""
+    names = {name: name.upper().replace(".", "__").replace("-", "_") for name in lake}
+    plain = {"AWS_REQUEST_CHECKSUM_CALCULATION": "when_required"}  # rclone does not know uploads in signed chunks
+    return plain | {f"PYICEBERG_CATALOG__LAKE__{names[name]}": lake[name] for name in lake}
 
 
 @pytest.fixture
 def ray_folder() -> Iterator[Path]:
+    """A place of its own for Ray's logs; its path must be short."""
     folder = Path(tempfile.mkdtemp(prefix="c", dir="/tmp"))
     yield folder
     shutil.rmtree(folder)
