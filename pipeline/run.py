@@ -81,6 +81,7 @@ class RunResult:
 def score(config: ScoreConfig, *, top: int = 0, execution: Execution | None = None) -> RunResult:
     """Score every image of the inputs, once, and commit; or finish what an earlier attempt of the run left.
 
+    That the run can be published into its table is made sure of first; `pipeline.publication` publishes it.
     Args:    top: how many of the highest scores to return with their pictures.
              execution: where the model runs; chosen for the cluster where None.
     Raises:  InputError: the request cannot be met as it stands.   CheckpointError: the model cannot be used.

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Copies:
-    """Data files of one table that are in no snapshot yet, and the paths of all that was begun."""
+    """Data files of one table that are in no snapshot yet; `begun` are their paths, and those of broken-off tries."""
 
     table: Table
     files: list[DataFile] = field(default_factory=list)
@@ -45,9 +45,10 @@ class Copies:
     def rows(self) -> int:
         return sum(int(file.record_count) for file in self.files)
 
-    def remove(self) -> None:
+    def remove(self, *, only_broken: bool = False) -> None:
         """What cannot be removed is left: no snapshot names it, and Iceberg's upkeep looks for such files."""
-        for path in self.begun:
+        kept = {file.file_path for file in self.files} if only_broken else set()
+        for path in set(self.begun) - kept:
             try:
                 self.table.io.delete(path)
             except FileNotFoundError:  # it was begun, and nothing came of it
@@ -74,6 +75,7 @@ def copy_parts(table: Table, layout: RunLayout, parts: Sequence[Mapping[str, Any
     except BaseException:
         copies.remove()
         raise
+    copies.remove(only_broken=True)
     return copies
 
 

@@ -204,6 +204,25 @@ def test_rotten_bytes_are_not_published(
     assert lake.data_files() == set()
 
 
+def test_a_store_that_breaks_off(lake: Any, run: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data file is begun anew, and the half of it that was written goes."""
+    monkeypatch.setattr(store_errors, "RETRY_AFTER_S", (0.0,) * 4)
+    output = run("r1", "a", "b")
+    really, broken = data_files._row_groups, []
+
+    def breaking(batches: Any) -> Any:
+        yield from really(batches)
+        if len(broken) < 2:
+            broken.append(1)
+            raise ConnectionResetError
+
+    monkeypatch.setattr(data_files, "_row_groups", breaking)
+    publish(output, "r1", lake)
+    assert len(broken) == 2
+    assert lake.ids() == [("r1", "a"), ("r1", "b")]
+    assert lake.data_files() == lake.named_files()
+
+
 def test_parts_become_few_files(lake: Any, run: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Of about a given size, in the order of the record; row groups are joined, too."""
     output = run("r1", *(f"{at:02d}" for at in range(12)))
