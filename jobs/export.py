@@ -1,7 +1,8 @@
-"""Results for other tools: `python jobs/export.py coco | label-studio | pictures | reviewed --output URI --save PATH`."""
+"""Results for other tools: `python jobs/export.py coco | label-studio | pictures | reviewed --output URI --save …`."""
 
 from __future__ import annotations
 
+import posixpath
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -63,8 +64,8 @@ class Naming:
 
 @dataclass(frozen=True, kw_only=True)
 class Coco:
-    """COCO JSON, which FiftyOne, CVAT and pycocotools read: an annotation for each region, as a run-length mask, with its
-    peak score. The one COCO category is `anomaly`; an image's own category stands with the image.
+    """COCO JSON, which FiftyOne, CVAT and pycocotools read: an annotation for each region, as a run-length mask, with
+    its peak score. The one COCO category is `anomaly`; an image's own category stands with the image.
     """
 
     save: str
@@ -91,8 +92,7 @@ class LabelStudio:
     """Regions as masks to paint on, or as rectangles."""
 
     url_prefix: str | None = None
-    """Before each file name. Default: Label Studio's own for local files, /data/local-files/?d=; pictures in stores keep
-    their URIs."""
+    """Before each file name. Default: Label Studio's own for local files; pictures in stores keep their URIs."""
 
     choice: tyro.conf.OmitArgPrefixes[Choice] = field(default_factory=Choice)
     naming: tyro.conf.OmitArgPrefixes[Naming] = field(default_factory=Naming)
@@ -165,7 +165,14 @@ def _do(command: Coco | LabelStudio | Pictures | FromReview) -> int:
             return _exported(told, what="annotations")
         case LabelStudio(save=save, shape=shape, url_prefix=prefix, naming=naming):
             told = label_studio.export_label_studio(selection, save, shape=shape, url_prefix=prefix, **asdict(naming))
-            return _exported(told, what="predicted regions")
+            code = _exported(told, what="predicted regions")
+            if prefix is None and told.folder.startswith("/"):
+                above = shown(posixpath.dirname(told.folder.rstrip("/")))
+                print(
+                    f"Label Studio finds them with LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={above} and a local storage"
+                )
+                print(f"for {shown(told.folder.rstrip('/'))} in the project.")
+            return code
         case Pictures():
             return _pictures(command, selection)
         case FromReview():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import quote
@@ -19,19 +20,21 @@ LABEL = "anomaly"
 VERDICTS = ("normal", "anomalous")
 """By `pred_label`."""
 LOCAL_FILES = "/data/local-files/?d="
-"""Where Label Studio serves the files below LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT."""
+"""Where Label Studio serves the files below LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT. That must lie above the folder of
+the pictures, which is connected to the project as a storage; so their URLs begin with this folder's name.
+"""
 
 _SETUP = """\
 <View>
-  <Image name="image" value="$image" zoom="true" zoomControl="true" brightnessControl="true"/>
-  <{tag}Labels name="region" toName="image">
-    <Label value="anomaly" background="#ff3b30"/>
-  </{tag}Labels>
+  <Header value="$category, score $pred_score"/>
   <Choices name="verdict" toName="image" choice="single" required="true" showInline="true">
     <Choice value="normal"/>
     <Choice value="anomalous"/>
   </Choices>
-  <Header value="$category, score $pred_score"/>
+  <{tag}Labels name="region" toName="image">
+    <Label value="anomaly" background="#ff3b30"/>
+  </{tag}Labels>
+  <Image name="image" value="$image" zoom="true" zoomControl="true" brightnessControl="true"/>
 </View>
 """
 
@@ -80,7 +83,9 @@ def _url(row: Row, names: Names, prefix: str | None) -> str:
     if prefix is None and in_store:
         uri: str = row["image_uri"]
         return names.folder + names.of(row) if names.are_pictures else uri
-    return (LOCAL_FILES if prefix is None else prefix) + quote(names.of(row))
+    if prefix is None:
+        return LOCAL_FILES + quote(posixpath.basename(names.folder.rstrip("/")) + "/" + names.of(row))
+    return prefix + quote(names.of(row))
 
 
 def _task(row: Row, regions: list[dict[str, Any]], columns: list[str], *, url: str, version: str) -> dict[str, Any]:

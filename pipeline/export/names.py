@@ -27,7 +27,7 @@ def picture_name(row: Mapping[str, Any], kind: str = "") -> str:
     Args:    kind: what is drawn, where it is not the picture itself.
     """
     parts = re.split(r"[/#]+", posixpath.splitext(row["image_uri"])[0])[-_STEM_PARTS:]
-    stem = "_".join(_UNSAFE.sub("_", part).strip("_") for part in parts).strip("_")[-_STEM_LETTERS:]
+    stem = "_".join(_UNSAFE.sub("_", part) for part in parts)[-_STEM_LETTERS:].strip("_-")
     given: str = row["image_id"]
     known = given if _ID.fullmatch(given) else hashlib.blake2b(given.encode(), digest_size=16).hexdigest()
     return f"{stem or 'image'}-{known[:_ID_LETTERS]}{kind and f'.{kind}'}.png"
