@@ -8,6 +8,7 @@ cd "$(dirname "$0")/../.." || exit 2
 CLUSTER=${CLUSTER:-cluster.yaml} LOGS=${LOGS:-$HOME/cops-logs} TRIES=${TRIES:-3} PORT=${PORT:-8265} BIN=${BIN:-.venv/bin}
 PAUSE_S=${PAUSE_S:-60}
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
+command -v "$BIN/ray" >/dev/null || { echo "there is no $BIN/ray: make setup" >&2; exit 2; }
 night=night-$(date -d '12 hours ago' +%F)
 mkdir -p "$LOGS" || exit 2
 exec 9>"$LOGS/lock"

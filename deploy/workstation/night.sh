@@ -7,6 +7,7 @@ set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 2
 : "${INPUT:?expected the archive: a folder or URI}" "${OUTPUT:?expected the root of the tables: a folder or URI}"
 PYTHON=${PYTHON:-.venv/bin/python} LOGS=${LOGS:-$HOME/cops-logs} TRIES=${TRIES:-3} PAUSE_S=${PAUSE_S:-300}
+command -v "$PYTHON" >/dev/null || { echo "there is no $PYTHON: make setup" >&2; exit 2; }
 read -r -a more <<<"${SCORE_ARGS:-}"
 
 # What starts after midnight, or starts again, belongs to the evening before: one night, one run.

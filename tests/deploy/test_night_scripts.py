@@ -139,6 +139,15 @@ def test_what_is_not_said_is_asked_for(programs: Programs) -> None:
     assert programs.calls() == []
 
 
+@pytest.mark.parametrize("script", [WORKSTATION, AWS])
+def test_without_an_environment_nothing_is_tried(script: Path, programs: Programs) -> None:
+    """Not three times, with pauses: told at once how to make it."""
+    given = environment(programs, INPUT="x", OUTPUT="y", PYTHON="/no/python", BIN="/no")
+    done = subprocess.run([script], check=False, capture_output=True, text=True, env=given, timeout=60)
+    assert (done.returncode, programs.calls()) == (2, [])
+    assert "make setup" in done.stderr
+
+
 def test_a_stop_reaches_the_job(tmp_path: Path) -> None:
     """`systemctl stop` sends SIGTERM to the script alone: the job hears of it, and no other try is made."""
     programs = Programs(
