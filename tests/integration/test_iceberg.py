@@ -62,7 +62,8 @@ def test_a_run_is_published(
     tmp_path: Path,
 ) -> None:  # fmt: skip
     """A dry run makes nothing; a run that was committed before it could be published is published by the same command;
-    pyiceberg and DuckDB read what the Parquet holds; a column that conflicts stops a run before it scores; no key is told.
+    pyiceberg and DuckDB read what the Parquet holds; a column that conflicts stops a run before it scores; no key of
+    the store is told, logged or written.
     """
     bad = tmp_path / "in" / "cable" / "bad" / "cut.png"
     shutil.copytree(archives / "images/images", tmp_path / "in")

@@ -314,3 +314,13 @@ def test_rows_are_removed_by_name(lake: Any, run: Callable[..., str]) -> None:
     assert [one.rows for one in publication.retract(output, "r1", lake.uri)] == [0, 0]
     assert publish(output, "r1", lake) == [(1, True), (2, True)]
     assert lake.ids() == [("r1", "a"), ("r1", "b"), ("r2", "c")]
+
+
+def test_nested_namespaces_are_made(lake: Any, run: Callable[..., str]) -> None:
+    """Each level, where it is missing."""
+    output = run("r1", "a")
+    for _ in range(2):
+        publication.publish(output, "r1", "iceberg://lake/factory.line3.scores")
+    catalog = pyiceberg.catalog.load_catalog("lake")
+    assert catalog.namespace_exists("factory")
+    assert catalog.load_table("factory.line3.scores").scan().count() == 1
