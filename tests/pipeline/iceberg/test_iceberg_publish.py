@@ -11,6 +11,8 @@ from typing import Any
 
 import polars
 import pyiceberg.catalog
+import pyiceberg.exceptions
+import pyiceberg.types
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from run_making import MODEL_ID, NOW, commit_run, put, score_row
@@ -316,11 +318,21 @@ def test_rows_are_removed_by_name(lake: Any, run: Callable[..., str]) -> None:
     assert lake.ids() == [("r1", "a"), ("r1", "b"), ("r2", "c")]
 
 
-def test_nested_namespaces_are_made(lake: Any, run: Callable[..., str]) -> None:
-    """Each level, where it is missing."""
-    output = run("r1", "a")
-    for _ in range(2):
-        publication.publish(output, "r1", "iceberg://lake/factory.line3.scores")
-    catalog = pyiceberg.catalog.load_catalog("lake")
-    assert catalog.namespace_exists("factory")
-    assert catalog.load_table("factory.line3.scores").scan().count() == 1
+def test_a_namespace_that_is_there_is_not_made(lake: Any, layout: RunLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which may be forbidden to who may make tables in it."""
+    pyiceberg.catalog.load_catalog("lake").create_namespace("inspection")
+
+    def forbidden(*_: Any) -> None:
+        raise pyiceberg.exceptions.ForbiddenError("403")
+
+    monkeypatch.setattr(SqlCatalog, "create_namespace", forbidden)
+    publication.check_table(lake.uri, layout, make=True)
+    assert lake.ids() == []
+    with pytest.raises(InputError, match="ForbiddenError"):
+        publication.check_table("iceberg://lake/other.scores", layout, make=True)
+
+
+def test_a_catalog_without_nested_namespaces(lake: Any, layout: RunLayout) -> None:
+    """It says so before anything is scored."""
+    with pytest.raises(InputError, match="hierarchical namespaces are not supported"):
+        publication.check_table("iceberg://lake/factory.line3.scores", layout)
