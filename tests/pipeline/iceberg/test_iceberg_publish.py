@@ -335,4 +335,4 @@ def test_a_namespace_that_is_there_is_not_made(lake: Any, layout: RunLayout, mon
 def test_a_catalog_without_nested_namespaces(lake: Any, layout: RunLayout) -> None:
     """It says so before anything is scored."""
     with pytest.raises(InputError, match="hierarchical namespaces are not supported"):
-        publication.check_table("iceberg://lake/factory.line3.scores", layout)
+        publication.check_table("iceberg://lake/factory.line3.scores", layout, make=True)
