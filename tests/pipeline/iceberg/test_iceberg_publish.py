@@ -9,10 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars
 import pyiceberg.catalog
+import pyiceberg.exceptions
+import pyiceberg.types
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
-from run_making import MODEL_ID, NOW, put, score_row
+from run_making import MODEL_ID, NOW, commit_run, put, score_row
 
 import pipeline
 from pipeline import publication, store_errors
@@ -46,6 +49,21 @@ def test_every_row_of_both_tables(lake: Any, run: Callable[..., str]) -> None:
     assert lake.rows()[0]["model_id"] == MODEL_ID
     assert len(lake.data_files()) == 2
     assert lake.data_files() == lake.named_files()
+
+
+def test_polars_reads_the_same_rows(lake: Any, run: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its own reader, nested columns among them; of a run alone by the table's partitions."""
+    monkeypatch.setenv("POLARS_ICEBERG_PLANNER", "pyiceberg")  # its own is a package of its own, of which it warns
+    regions = [{"x": 2, "y": 0, "width": 1, "height": 4, "area": 4, "peak_score": 0.5}]
+    output = run("r1", "a", "b")
+    run("r2", "c")
+    put(RunLayout.at(output, "r2"), "scores", [score_row("d", regions=regions)])
+    commit_run(RunLayout.at(output, "r2"))
+    for run_id in ("r1", "r2"):
+        publish(output, run_id, lake)
+    night = polars.scan_iceberg(lake.table(), reader_override="native").filter(polars.col("run_id") == "r2")
+    assert night.collect().sort("image_id").to_dicts() == lake.rows()[2:]
+    assert lake.rows()[3]["regions"] == regions
 
 
 def test_the_same_run_again_changes_nothing(lake: Any, run: Callable[..., str]) -> None:
@@ -298,3 +316,23 @@ def test_rows_are_removed_by_name(lake: Any, run: Callable[..., str]) -> None:
     assert [one.rows for one in publication.retract(output, "r1", lake.uri)] == [0, 0]
     assert publish(output, "r1", lake) == [(1, True), (2, True)]
     assert lake.ids() == [("r1", "a"), ("r1", "b"), ("r2", "c")]
+
+
+def test_a_namespace_that_is_there_is_not_made(lake: Any, layout: RunLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which may be forbidden to who may make tables in it."""
+    pyiceberg.catalog.load_catalog("lake").create_namespace("inspection")
+
+    def forbidden(*_: Any) -> None:
+        raise pyiceberg.exceptions.ForbiddenError("403")
+
+    monkeypatch.setattr(SqlCatalog, "create_namespace", forbidden)
+    publication.check_table(lake.uri, layout, make=True)
+    assert lake.ids() == []
+    with pytest.raises(InputError, match="ForbiddenError"):
+        publication.check_table("iceberg://lake/other.scores", layout, make=True)
+
+
+def test_a_catalog_without_nested_namespaces(lake: Any, layout: RunLayout) -> None:
+    """It says so before anything is scored."""
+    with pytest.raises(InputError, match="hierarchical namespaces are not supported"):
+        publication.check_table("iceberg://lake/factory.line3.scores", layout, make=True)
