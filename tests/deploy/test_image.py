@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -68,6 +69,7 @@ def test_everything_that_the_project_needs_is_installed_pinned(tmp_path: Path) -
     """The list is pyproject.toml's own, that of S3 among it."""
     listing, _, install = step("tomllib").partition(" && ")
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    listing = listing.replace("python -c", f"{sys.executable} -c", 1)
     subprocess.run(["bash", "-c", listing], check=True, cwd=tmp_path)
     needed = (tmp_path / "needed.txt").read_text().splitlines()
     assert needed == [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["s3"]]
