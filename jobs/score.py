@@ -67,7 +67,7 @@ class Options:
     """The column of image bytes, where a Parquet input has several."""
 
     thresholds: str | None = None
-    """Thresholds per category, a table from jobs/calibrate.py."""
+    """Thresholds per category, or by other columns, too: a table from jobs/calibrate.py, of the same model."""
 
     image_threshold: float | None = None
     """Images that score this or more are labelled anomalous. Without thresholds labels and masks are null."""
@@ -79,7 +79,8 @@ class Options:
     """Images the model takes at once. Default: fit for the device."""
 
     actors: str | None = None
-    """Model actors, MIN:MAX. Default: up to one a GPU, or to half of the CPUs."""
+    """Model actors, MIN:MAX. Default: up to one a GPU, or to half of the CPUs. A cluster that grows is asked for MIN, and
+    grows to MAX."""
 
     device: Device = "auto"
     """Where the model runs."""

@@ -47,6 +47,7 @@ from pipeline.schema import RUN_FORMAT
 from pipeline.scorer import Scorer
 from pipeline.storage import remove_tree
 from pipeline.store_errors import with_patience
+from pipeline.telemetry import RunMeter, tell_committed
 from pipeline.thresholds import Threshold, Thresholds, read_thresholds
 from pipeline.top import TopImage, read_top
 from pipeline.worklist import Worklist, rows_per_part
@@ -163,6 +164,7 @@ def images_flow(job: Job, worklist: Worklist, plan: Plan, execution: Execution) 
         "metadata": metadata,
         "out_of_memory": torch.OutOfMemoryError,
         "patience": execution.patience,
+        "run_id": config.run_id,
     }
     pool = ActorPoolStrategy(
         min_size=execution.min_actors,
@@ -226,7 +228,7 @@ def _attempt(job: Job, claim: Claim, execution: Execution, top: int) -> RunResul
     job.thresholds.require_columns({"category": pa.string(), **plan.metadata}, where="this run")
     if job.config.table:
         check_table(job.config.table, layout, plan.metadata, make=True)
-    work = remaining(layout, plan, claim.number, tasks=wanted_tasks())
+    work = remaining(layout, plan, claim.number, tasks=wanted_tasks(execution))
     log.info("%s", plan_line(plan, work, execution))
     images_per_s = _write_out(job, plan, work, execution, claim) if len(work.worklist) else 0.0
     place = layout.root.uri()
@@ -250,6 +252,7 @@ def _attempt(job: Job, claim: Claim, execution: Execution, top: int) -> RunResul
         layout.write_json(layout.commit_path, record, once=True)
     except FileExistsError as exc:
         raise ClaimError(f"run {layout.run_id!r} was committed by another process at this moment") from exc
+    tell_committed(layout.run_id)
     highest = _highest(job, plan, parts["scores"], top)
     return RunResult(record=record, layout=layout, card=job.card, was_complete=False, top=highest)
 
@@ -269,7 +272,9 @@ def _write_out(job: Job, plan: Plan, work: Remaining, execution: Execution, clai
         rows_per_part=rows_per_part(rows),
     )
     flow = images_flow(job, work.worklist, plan, execution)
-    with Progress(total=plan.summary.planned, done=work.done, count=partial(_new_images, job.layout, work)):
+    planned, count = plan.summary.planned, partial(_new_images, job.layout, work)
+    meter = RunMeter(job.layout.run_id, planned=planned, done=work.done)
+    with meter, Progress(total=planned, done=work.done, count=meter.beside(count)):
         try:
             flow.write_datasink(sink, ray_remote_args={"num_cpus": execution.tail_cpus})
         except (ray.exceptions.RayError, OSError):
