@@ -38,7 +38,7 @@ class Options:
     """Labels and masks that jobs/label.py made. Default: the run's own."""
 
     thresholds: str | None = None
-    """The table from jobs/calibrate.py to draw scores against. Default: the one that the labels were made by, if any."""
+    """The table from jobs/calibrate.py to draw scores against. Default: the one that the labels were made by."""
 
     trailing: int = 14
     """Earlier committed runs of the same model to compare with."""

@@ -49,8 +49,7 @@ class Calibration:
 
 
 def read_calibration(uri: str, window: Window, output: str) -> Calibration:
-    """Raises:  InputError: no such table, or one of another model; or it names what is no run.
-    """
+    """Raises:  InputError: no such table, or one of another model; or it names what is no run."""
     name = redact(uri)
     thresholds = read_thresholds(uri, window.model_id)
     rows = read_table(uri).to_pylist()

@@ -50,8 +50,10 @@ def _svg(width: float, height: float, title: str, parts: Sequence[Markup], kind:
 
 
 def _rect(x: float, y: float, width: float, height: float, kind: str) -> Markup:
-    form = '<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" class="{}"/>'
-    return Markup(form).format(x, y, max(0.0, width), max(0.0, height), kind)
+    width, height = max(0.0, width), max(0.0, height)
+    return Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" class="{}"/>').format(
+        x, y, width, height, kind
+    )
 
 
 def _stroke(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
@@ -59,8 +61,9 @@ def _stroke(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
 
 
 def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> Markup:
-    form = '<text x="{:.1f}" y="{:.1f}" text-anchor="{}" class="{}">{}</text>'
-    return Markup(form).format(x, y, anchor, kind, shown(text))
+    return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}" class="{}">{}</text>').format(
+        x, y, anchor, kind, shown(text)
+    )
 
 
 def rate_bar(now: Rate, before: Rate, top: float, title: str) -> Markup:
@@ -83,7 +86,10 @@ def series(title: str, bars: Sequence[Bar], top_label: str, top: float) -> Marku
     width, height, left, foot = 340.0, 150.0, 4.0, 22.0
     room = height - foot - 18
     step = (width - 2 * left) / max(1, len(bars))
-    parts = [_stroke(left, 18, width - left, 18, "grid-line"), _stroke(left, height - foot, width - left, height - foot, "axis")]
+    parts = [
+        _stroke(left, 18, width - left, 18, "grid-line"),
+        _stroke(left, height - foot, width - left, height - foot, "axis"),
+    ]
     parts += [_text(left, 13, top_label, "small")]
     shown_at = {0, len(bars) - 1} | ({len(bars) // 2} if len(bars) > 4 else set())
     for at, bar in enumerate(bars):
@@ -91,7 +97,9 @@ def series(title: str, bars: Sequence[Bar], top_label: str, top: float) -> Marku
         if bar.breaks:
             parts += [_stroke(x, 18, x, height - foot, "break")]
         tall = room * min(1.0, (bar.value or 0) / top) if top else 0.0
-        drawn = [_rect(x + 0.15 * step, height - foot - tall, 0.7 * step, tall, "now-fill" if bar.is_now else "was-fill")]
+        drawn = [
+            _rect(x + 0.15 * step, height - foot - tall, 0.7 * step, tall, "now-fill" if bar.is_now else "was-fill")
+        ]
         if bar.interval:
             low, high = (height - foot - room * min(1.0, end / top) for end in bar.interval)
             drawn += [_stroke(x + step / 2, low, x + step / 2, high, "whisker")]
@@ -112,7 +120,9 @@ def distribution(title: str, now: Counts, reference: Counts, lines: Sequence[Lin
     ends = [quantile(side, _HIGHEST) or 0.0 for side in (now, reference)]
     ends += [(line.interval or (0, 0))[1] for line in lines] + [line.at for line in lines]
     top = min(1.0, max(0.001, 1.08 * max(ends)))
-    steps = int(np.clip(2 * np.sqrt(min(one.sum() for one in (now, reference) if one.sum())), _LEAST_STEPS, _MOST_STEPS))
+    steps = int(
+        np.clip(2 * np.sqrt(min(one.sum() for one in (now, reference) if one.sum())), _LEAST_STEPS, _MOST_STEPS)
+    )
     shares = [np.sqrt(in_steps(side, top, steps)) for side in (reference, now)]
     tallest = max(0.01, *(float(one.max()) for one in shares))
     room = height - foot - 12
@@ -121,7 +131,9 @@ def distribution(title: str, now: Counts, reference: Counts, lines: Sequence[Lin
         if line.interval:
             low, high = (width * min(1.0, end / top) for end in line.interval)
             parts += [_rect(low, 12, max(1.0, high - low), room, "band")]
-    parts += [_steps(one / tallest * room, width, height - foot, kind) for one, kind in zip(shares, _KINDS, strict=True)]
+    parts += [
+        _steps(one / tallest * room, width, height - foot, kind) for one, kind in zip(shares, _KINDS, strict=True)
+    ]
     for line in lines:
         x = width * min(1.0, line.at / top)
         side, place = ("end", x - 3) if x > width / 2 else ("start", x + 3)
@@ -136,7 +148,10 @@ _KINDS = ("reference", "now-line")
 
 def _steps(heights: np.ndarray, width: float, floor: float, kind: str) -> Markup:
     step = width / len(heights)
-    points = " ".join(f"{at * step:.1f},{floor - tall:.1f} {(at + 1) * step:.1f},{floor - tall:.1f}" for at, tall in enumerate(heights))
+    points = " ".join(
+        f"{at * step:.1f},{floor - tall:.1f} {(at + 1) * step:.1f},{floor - tall:.1f}"
+        for at, tall in enumerate(heights)
+    )
     return Markup('<polyline points="0,{:.1f} {} {:.1f},{:.1f}" class="{}"/>').format(floor, points, width, floor, kind)
 
 

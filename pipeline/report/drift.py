@@ -100,11 +100,13 @@ def ks_p(distance: float, images: int, before: int) -> float:
 
 
 def judge(found: Mapping[Key, Drift]) -> dict[Key, Drift]:
-    """The same with p-values corrected for as many tests as there are of the lot: two for each that has enough images."""
+    """The same with p-values corrected for as many tests as there are of the lot: two for each with enough images."""
     tested = [key for key, one in found.items() if one.psi is not None]
     corrected = holm([p for key in tested for p in (found[key].psi_p, found[key].ks_p)])
     pairs = zip(corrected[::2], corrected[1::2], strict=True)
-    judged = {key: replace(found[key], psi_p=of_psi, ks_p=of_ks) for key, (of_psi, of_ks) in zip(tested, pairs, strict=True)}
+    judged = {
+        key: replace(found[key], psi_p=of_psi, ks_p=of_ks) for key, (of_psi, of_ks) in zip(tested, pairs, strict=True)
+    }
     return dict(found) | judged
 
 

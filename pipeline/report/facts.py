@@ -201,6 +201,8 @@ def _counts(
     places = [(at, run_id) for at, ids in enumerate(sides) for run_id in ids]
     of_sides = {"side": pa.array([at for at, _ in places], pa.int32()), "run_id": [run_id for _, run_id in places]}
     sql.register("report_sides", pa.table(of_sides))
+    # As written: the small tables are what is held. Of Arrow's rows it knows no number, and would hold all of them.
+    sql.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
     same = " AND ".join(f"keyed.k{at} IS NOT DISTINCT FROM report_groups.k{at}" for at in range(len(by)))
     query = f"""SELECT coalesce(code, {others}) AS code, side, pred_score
         FROM (SELECT {_keys(by)}, run_id, pred_score FROM scores WHERE isfinite(pred_score) AND (\n{where or "true"}\n))

@@ -79,6 +79,10 @@ class Report:
         return ", ".join(self.window.run_ids)
 
     @property
+    def model(self) -> str:
+        return str(self.window.now[0]["model"].get("name"))
+
+    @property
     def has_labels(self) -> bool:
         return self.total.cell.labelled > 0
 
@@ -101,9 +105,7 @@ def group_lines(facts: Facts, window: Window) -> tuple[tuple[GroupLine, ...], Gr
     found: dict[Group | None, Drift] = {
         group: compare(facts.now[group], facts.before[group]) for group in facts.groups if group != OTHERS
     }
-    found[None] = compare(
-        sum(facts.now.values(), start=_none(facts)), sum(facts.before.values(), start=_none(facts))
-    )
+    found[None] = compare(sum(facts.now.values(), start=_none(facts)), sum(facts.before.values(), start=_none(facts)))
     judged = judge(found) | {OTHERS: Drift(images=0, before=0)}
     lines = tuple(
         _line(group, group_name(group, facts.by), facts, window.run_ids, before, judged[group])
@@ -125,9 +127,7 @@ def _none(facts: Facts) -> Counts:
     return first
 
 
-def _line(
-    group: Group, name: str, facts: Facts, now: Sequence[str], before: Sequence[str], drift: Drift
-) -> GroupLine:
+def _line(group: Group, name: str, facts: Facts, now: Sequence[str], before: Sequence[str], drift: Drift) -> GroupLine:
     cell = facts.cell(group, now)
     alike = [
         found.rate
@@ -192,11 +192,13 @@ def _alerts(report: Report) -> list[Attention]:
     window, lines = report.window, report.lines
     told = []
     if higher := [line for line in lines if line.change > 0]:
-        names = [f"{line.name} ({percent(line.cell.rate.share)}, before {percent(line.before.share)})" for line in higher]
+        names = [
+            f"{line.name} ({percent(line.cell.rate.share)}, before {percent(line.before.share)})" for line in higher
+        ]
         told.append(f"Anomaly rate higher than before: {listed(names)}.")
     elif report.total.change > 0:
-        now, before = report.total.cell.rate.share, report.total.before.share
-        told.append(f"Anomaly rate higher than before over all images: {percent(now)}, before {percent(before)}.")
+        shares = [percent(rate.share) for rate in (report.total.cell.rate, report.total.before)]
+        told.append(f"Anomaly rate higher than before over all images: {shares[0]}, before {shares[1]}.")
     if drifted := [line.name for line in lines if line.drift.is_flagged]:
         told.append(f"Scores have drifted: {listed(drifted)}.")
     if report.total.drift.is_flagged:
@@ -246,7 +248,7 @@ def headline(report: Report) -> dict[str, tuple[str, str]]:
     good = Rate(rate.whole - rate.part, rate.whole)
     told = {"images scored": (f"{cell.images:,}", counted(len(report.lines), "group"))}
     if report.has_labels:
-        told["yield"] = (percent(good.share), f"{interval(good)}, 95 %")
+        told["yield"] = (percent(good.share), f"interval {interval(good)}")
         told["anomalies"] = (f"{rate.part:,}", f"{percent(rate.share)} of {rate.whole:,}")
     told["in quarantine"] = (f"{bad.part:,}", f"{percent(bad.share)} of {bad.whole:,} planned")
     usual = usual_rate(report.window)

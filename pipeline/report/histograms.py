@@ -45,4 +45,5 @@ def in_steps(counts: Counts, top: float, steps: int) -> npt.NDArray[np.float64]:
     """Shares of all scores in equal steps from 0 to `top`; what is above counts in the last one."""
     ends = np.linspace(0.0, top, steps + 1)
     found, _ = np.histogram(np.minimum(SCORE_OF_BIN, top), bins=ends, weights=counts)
-    return found / max(1, counts.sum())
+    shares: npt.NDArray[np.float64] = found / max(1, counts.sum())
+    return shares

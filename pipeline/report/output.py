@@ -7,8 +7,7 @@ import logging
 from dataclasses import replace
 
 from pipeline.errors import InputError
-from pipeline.label_sets import OWN, label_set_of
-from pipeline.layout import RunLayout
+from pipeline.label_sets import OWN
 from pipeline.report.calibration import Calibration, read_calibration, table_of
 from pipeline.report.changes import changes
 from pipeline.report.config import ReportConfig
@@ -49,9 +48,7 @@ def make_report(config: ReportConfig, window: Window) -> Report:
     calibration, notes = _calibration(config, window, runs)
     facts = gather(config.output, window, by=config.by, label_set=config.label_set, calibration=calibration)
     lines, total = group_lines(facts, window)
-    picked = pick(
-        runs, top=config.top, borderline=config.borderline, labelled=total.cell.labelled > 0, by=config.by
-    )
+    picked = pick(runs, top=config.top, borderline=config.borderline, labelled=total.cell.labelled > 0, by=config.by)
     both = [*picked.top, *picked.borderline]
     top_of_scale = scale_top(both)
     shown = draw(both, top=top_of_scale) if config.pictures else without_pictures(both)

@@ -28,6 +28,7 @@ from pipeline.report.window import Record, committed_at
 _HERE = Path(__file__).resolve().parent
 _FIRST = 24  # groups that are seen at once; the others are behind a fold
 _STAGES = ("read", "decode", "score", "localize")
+_COUNTS = ("planned", "scored", "quarantined", "skipped", "duplicates", "unmatched")
 
 
 def page(report: Report, *, at: datetime.datetime) -> str:
@@ -60,7 +61,11 @@ def _environment() -> Environment:
         "percent": words.percent, "score": words.score, "interval": words.interval, "p_value": words.p_value,
         "number": words.number, "counted": words.counted, "meaning": meaning, "listed": words.listed,
     }  # fmt: skip
-    made.globals |= {"rate_bar": _rate_bar, "caption": _caption, "when": lambda record: words.when(committed_at(record))}
+    made.globals |= {
+        "rate_bar": _rate_bar,
+        "caption": _caption,
+        "when": lambda record: words.when(committed_at(record)),
+    }
     return made
 
 
@@ -79,7 +84,9 @@ def _caption(one: Shown) -> list[str]:
     """Lines below a picture: how far from the threshold, how large, where."""
     row, lines = one.row, []
     threshold, area = row["image_threshold"], row["mask_area"]
-    told = [f"threshold {words.score(threshold)} ({row['pred_score'] - threshold:+.3f})"] if threshold is not None else []
+    told = (
+        [f"threshold {words.score(threshold)} ({row['pred_score'] - threshold:+.3f})"] if threshold is not None else []
+    )
     if area is not None:
         pixels = (row["width"] or 0) * (row["height"] or 0)
         share = f", {words.percent(area / pixels)} of the picture" if area and pixels else ""
@@ -112,7 +119,9 @@ def _over_time(report: Report) -> list[tuple[str, Markup]]:
     runs = [*report.window.before, *report.window.now]
     breaks = _breaks(report, runs)
 
-    def bars(values: Sequence[float | None], told: Sequence[str], rates: Sequence[Rate] | None = None) -> list[charts.Bar]:
+    def bars(
+        values: Sequence[float | None], told: Sequence[str], rates: Sequence[Rate] | None = None
+    ) -> list[charts.Bar]:
         return [
             charts.Bar(
                 label=f"{committed_at(record):%m-%d}", title=f"{record['run_id']}: {told[at]}", value=values[at],
@@ -131,7 +140,9 @@ def _over_time(report: Report) -> list[tuple[str, Markup]]:
         drawn.append(_values("Mean score", means, [words.score(mean) for mean in means], bars, words.score))
     drawn.append(_rates("In quarantine", [quarantined([record]) for record in runs], bars))
     images = [float(cell.images) for cell in cells]
-    drawn.append(_values("Images scored", images, [f"{count:,.0f}" for count in images], bars, lambda top: f"{top:,.0f}"))
+    drawn.append(
+        _values("Images scored", images, [f"{count:,.0f}" for count in images], bars, lambda top: f"{top:,.0f}")
+    )
     speeds = [record.get("images_per_s") for record in runs]
     drawn.append(_values("Images/s", speeds, [words.number(speed) for speed in speeds], bars, words.number))
     return drawn
@@ -174,7 +185,13 @@ def _heat_rows(report: Report) -> dict[str, Any]:
 
 def _heat_cell(line: GroupLine, cell: Any, *, has_labels: bool) -> dict[str, Any]:
     value = None if cell is None else cell.rate.share if has_labels else cell.mean_score
-    text = words.NOTHING if value is None else f"{100 * value:.1f}".removesuffix(".0") if has_labels else words.score(value)
+    text = (
+        words.NOTHING
+        if value is None
+        else f"{100 * value:.1f}".removesuffix(".0")
+        if has_labels
+        else words.score(value)
+    )
     other = has_labels and cell is not None and cell.image_threshold != line.cell.image_threshold
     return {"value": value, "text": text, "other_threshold": other and value is not None}
 
@@ -211,14 +228,16 @@ def _run(record: Record) -> dict[str, Any]:
     told = seconds if isinstance(seconds, dict) else {}
     stages = [(stage, float(told[stage])) for stage in _STAGES if isinstance(told.get(stage), int | float)]
     wall, counts = told.get("wall"), record["counts"]
-    execution = record.get("execution") if isinstance(record.get("execution"), dict) else {}
+    execution = record.get("execution")
+    ran = execution if isinstance(execution, dict) else {}
     return {
         "record": record,
-        "counts": counts,
+        "images": ", ".join(f"{name} {counts[name]:,}" for name in _COUNTS if counts.get(name)),
+        "attempts": record["attempts"] if isinstance(record.get("attempts"), int) else 1,
         "wall": duration(wall) if isinstance(wall, int | float) else words.NOTHING,
         "images_per_s": words.number(record.get("images_per_s")),
         "size": words.size(counts.get("bytes") or 0),
-        "stages": stages,
+        "seconds": ", ".join(f"{stage} {words.number(value)}" for stage, value in stages),
         "bar": charts.shares_bar("seconds of work by stage", stages),
-        "device": " × ".join(str(execution[key]) for key in ("max_actors", "device") if key in (execution or {})),
+        "device": " × ".join(str(ran[key]) for key in ("max_actors", "device") if key in ran),
     }

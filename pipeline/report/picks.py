@@ -1,4 +1,4 @@
-"""Which images are shown: the highest scores, and those nearest to the threshold. Their rows are read, and no others."""
+"""Which images are shown: the highest scores, and those nearest to the threshold. Only their rows are read whole."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import base64
 import io
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -99,7 +99,9 @@ def rules_of(record: Mapping[str, Any]) -> DecodeRules:
     try:
         return DecodeRules(**known | {"scaled_jpeg": True})
     except (InputError, TypeError, AttributeError):
-        log.warning("run %s: its decoding rules cannot be read; pictures are decoded by the usual ones", record["run_id"])
+        log.warning(
+            "run %s: its decoding rules cannot be read; pictures are decoded by the usual ones", record["run_id"]
+        )
         return DecodeRules(scaled_jpeg=True)
 
 
@@ -121,17 +123,17 @@ def _fitted(width: int, height: int) -> tuple[int, int]:
 
 def _shown(one: Pick, picture: Image.Image | Missing, top: float) -> Shown:
     row, missing = one.row, picture.why if isinstance(picture, Missing) else None
-    regions = _regions(row)
-    told = {"row": row, "run_id": one.run.run_id, "missing": missing, "more_regions": len(row["regions"] or ())}
     if isinstance(picture, Missing):
         picture = Image.new("RGB", _fitted(row["width"] or 1, row["height"] or 1), _NO_PICTURE)
-    original = None if missing else _data_uri(picture)
+    regions = _regions(row)
+    told = Shown(
+        row=row, run_id=one.run.run_id, missing=missing, original=None if missing else _data_uri(picture),
+        regions=regions, more_regions=len(row["regions"] or ()) - len(regions),
+    )  # fmt: skip
     try:
-        overlay = _overlay(one, picture, regions, top)
+        return replace(told, overlay=_data_uri(_overlay(one, picture, regions, top)))
     except (ValueError, TypeError, CopsError) as exc:  # a table is data
-        return Shown(**told, original=original, flaw=f"its map or mask cannot be drawn: {exc}")
-    told |= {"more_regions": len(row["regions"] or ()) - len(regions)}
-    return Shown(**told, original=original, overlay=_data_uri(overlay), regions=regions)
+        return replace(told, flaw=f"its map or mask cannot be drawn: {exc}")
 
 
 def _regions(row: Mapping[str, Any]) -> tuple[Region, ...]:

@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 
 _Z = 1.959964  # of a standard normal, 95 % lie within
-RATE_RULE = "higher or lower: the 95 % intervals of this rate and of the earlier one, by the same threshold, do not meet"
+RATE_RULE = (
+    "Higher or lower: the 95 % intervals of this rate and of the earlier one, by the same threshold, do not meet"
+)
 
 
 @dataclass(frozen=True)

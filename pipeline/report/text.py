@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from cops.shown import shown
 from pipeline.report.drift import DRIFT_RULE
 from pipeline.report.findings import GroupLine, Report, headline
+from pipeline.report.pictures import Shown
 from pipeline.report.rates import RATE_RULE
-from pipeline.report.words import NOTHING, interval, p_value, percent, score
-from pipeline.top import top_table
+from pipeline.report.words import NOTHING, group_name, interval, p_value, percent, score
 
 _GROUPS, _PICTURES, _CHANGES = 20, 10, 10
 _NAME = 28
@@ -22,8 +22,7 @@ def terminal_text(report: Report) -> str:
 
 
 def _head(report: Report) -> list[str]:
-    model = report.window.now[0]["model"].get("name")
-    lines = [f"Report on {report.title}, model {shown(str(model))}; labels: {_labels(report)}"]
+    lines = [f"Report on {report.title}, model {shown(report.model)}; labels: {_labels(report)}"]
     return [*lines, *(f"  {name:<14} {figure:>12}   {below}" for name, (figure, below) in headline(report).items())]
 
 
@@ -42,7 +41,9 @@ def _attention(report: Report) -> list[str]:
 def _groups(report: Report) -> list[str]:
     name = _cell(" · ".join(report.facts.by))
     if not report.has_labels:
-        rows = [f"  {_cell(line.name)} {line.cell.images:>10,} {score(line.cell.mean_score):>11}" for line in _first(report)]
+        rows = [
+            f"  {_cell(line.name)} {line.cell.images:>10,} {score(line.cell.mean_score):>11}" for line in _first(report)
+        ]
         return [f"  {name} {'images':>10} {'mean score':>11}", *rows, *_left(len(report.lines), _GROUPS)]
     head = f"  {name} {'images':>10} {'anomalies':>10} {'rate':>8}  {'95 % interval':<20} {'before':>8}"
     rows = [_group_line(line) for line in (*_first(report), report.total)]
@@ -90,7 +91,17 @@ def _top(report: Report) -> list[str]:
     if not report.top:
         return []
     head = "Top anomalies" if report.has_labels else "Highest scores (no thresholds: none is called an anomaly)"
-    return [head, top_table([dict(one.row) for one in report.top[:_PICTURES]]), *_left(len(report.top), _PICTURES)]
+    rows = [
+        f"  {rank:>2}  {score(one.row['pred_score']):>6}  {_cell(group_name(_group_of(one, report), report.facts.by))} "
+        f"{shown(one.row['image_uri'])}"
+        for rank, one in enumerate(report.top[:_PICTURES], start=1)
+    ]
+    return [head, *rows, *_left(len(report.top), _PICTURES)]
+
+
+def _group_of(one: Shown, report: Report) -> tuple[str | None, ...]:
+    values = (one.row[name] for name in report.facts.by)
+    return tuple(None if value is None else str(value) for value in values)
 
 
 def _changes(report: Report) -> list[str]:

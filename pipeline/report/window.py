@@ -95,6 +95,9 @@ def _whole(root: Root, run_id: str) -> Record:
     for name, kind in (("counts", dict), ("config", dict), ("model", dict), ("model_id", str)):
         if not isinstance(record.get(name), kind):
             raise InputError(f"{root.uri()}: the record of run {run_id!r} is damaged: it lacks {name}")
+    numbers = {**record["counts"], "images_per_s": record.get("images_per_s")}
+    if odd := [name for name, value in numbers.items() if not isinstance(value, int | float | None)]:
+        raise InputError(f"{root.uri()}: the record of run {run_id!r} is damaged: expected numbers in {', '.join(odd)}")
     committed_at(record)
     return record
 
