@@ -67,7 +67,7 @@ class Options:
     """The column of image bytes, where a Parquet input has several."""
 
     thresholds: str | None = None
-    """Thresholds per category, a table from jobs/calibrate.py."""
+    """Thresholds per category, or by other columns, too: a table from jobs/calibrate.py, of the same model."""
 
     image_threshold: float | None = None
     """Images that score this or more are labelled anomalous. Without thresholds labels and masks are null."""

@@ -119,3 +119,59 @@ def test_a_damaged_table_is_refused_in_words(tmp_path: Path) -> None:
     Path(path).write_bytes(Path(path).read_bytes()[:-50])
     with pytest.raises(InputError, match="cannot be read"):
         read_thresholds(path, "m")
+
+
+def grouped(folder: Path, *rows: dict[str, Any], by: Any = ("category", "line")) -> str:
+    """A table by several columns."""
+    path = folder / "thresholds.parquet"
+    whole = [
+        {"model_id": "m", "image_threshold": 0.5, "pixel_threshold": None, "group_by": list(by), **row} for row in rows
+    ]
+    pq.write_table(pa.Table.from_pylist(whole), path)
+    return str(path)
+
+
+ROWS = (
+    {"category": None, "line": None, "image_threshold": 0.9},
+    {"category": "screw", "line": "a", "image_threshold": 0.1},
+    {"category": "screw", "line": None, "image_threshold": 0.2},
+)
+
+
+def test_groups_of_several_columns(tmp_path: Path) -> None:
+    """Each row's group by all of them; images that lack one are a group, too; every other takes the pooled one."""
+    found = read_thresholds(grouped(tmp_path, *ROWS), "m")
+    of = [
+        found.of({"category": category, "line": line}).image
+        for category in ("screw", "nut")
+        for line in ("a", "b", None)
+    ]
+    assert of == [0.1, 0.9, 0.2, 0.9, 0.9, 0.9]
+
+
+def test_a_table_of_another_version(tmp_path: Path) -> None:
+    """A later version's table is not misread."""
+    with pytest.raises(InputError, match="expected a table of version 1, got 2"):
+        read_thresholds(grouped(tmp_path, ROWS[0] | {"version": 2}), "m")
+
+
+@pytest.mark.parametrize("by", [["nope"], [], [None]])
+def test_groups_by_columns_that_it_has_not(tmp_path: Path, by: list[Any]) -> None:
+    """A damaged table is told of, not taken for one by category."""
+    with pytest.raises(InputError, match="expected in group_by the same names"):
+        read_thresholds(grouped(tmp_path, *ROWS, by=by), "m")
+
+
+@pytest.mark.parametrize(
+    ("there", "message"),
+    [
+        ({"category": pa.string()}, r"by category, line, and this run has no column 'line' \(its own are: category\)"),
+        ({"category": pa.string(), "line": pa.int64()}, "their line 'a' is no int64, which this run has"),
+    ],
+)
+def test_columns_that_the_run_has_not(tmp_path: Path, there: dict[str, pa.DataType], message: str) -> None:
+    """Every image would silently take the pooled threshold."""
+    found = read_thresholds(grouped(tmp_path, *ROWS), "m")
+    with pytest.raises(InputError, match=message):
+        found.require_columns(there, where="this run")
+    found.require_columns({"category": pa.string(), "line": pa.string()}, where="this run")
