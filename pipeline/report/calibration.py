@@ -38,14 +38,22 @@ class Calibration:
 
     name: str
     by: tuple[str, ...]
-    rows: Mapping[tuple[Any, ...], Calibrated]
+    rows: Mapping[tuple[str | None, ...], Calibrated]
     run_ids: tuple[str, ...] = ()
     chosen: str | None = None
     notes: tuple[str, ...] = ()
 
-    def of(self, group: Sequence[str | None], by: Sequence[str]) -> Calibrated | None:
-        """A group's own row; none where groups are told by other columns."""
-        return self.rows.get(tuple(group)) if tuple(by) == self.by else None
+    def of(self, group: Sequence[str | None], by: Sequence[str]) -> list[Calibrated]:
+        """The rows that images of a group may have: by all columns that both know, and last the pooled one."""
+        told = dict(zip(by, group, strict=True))
+        common = [at for at, name in enumerate(self.by) if name in told]
+        pooled = (None,) * len(self.by)
+        own = [
+            row
+            for key, row in self.rows.items()
+            if key != pooled and common and all(key[at] == told[self.by[at]] for at in common)
+        ]
+        return [*own, *([self.rows[pooled]] if pooled in self.rows else [])]
 
 
 def read_calibration(uri: str, window: Window, output: str) -> Calibration:

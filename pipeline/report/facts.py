@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -208,21 +209,35 @@ def _counts(
         FROM (SELECT {_keys(by)}, run_id, pred_score FROM scores WHERE isfinite(pred_score) AND (\n{where or "true"}\n))
             AS keyed JOIN report_sides USING (run_id) LEFT JOIN report_groups ON {same}"""
     counts = np.zeros((len(sides), others + 1, BINS), np.int32)
-    for batch in _one_select(sql, query).to_arrow_reader(_BATCH):
-        codes, at_sides, scores = (column.to_numpy(zero_copy_only=False) for column in batch.columns)
-        at = (at_sides.astype(np.int64) * (others + 1) + codes) * BINS + bins_of(scores.astype(np.float32, copy=False))
-        np.add.at(counts.reshape(-1), at, 1)
+    with _of_the_condition():
+        for batch in _one_select(sql, query).to_arrow_reader(_BATCH):
+            codes, at_sides, scores = (column.to_numpy(zero_copy_only=False) for column in batch.columns)
+            at = (at_sides.astype(np.int64) * (others + 1) + codes) * BINS
+            np.add.at(counts.reshape(-1), at + bins_of(scores.astype(np.float32, copy=False)), 1)
     return [dict(zip([*known, OTHERS], of_side, strict=True)) for of_side in counts]
 
 
 def _one_select(sql: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyRelation:
-    """Raises:  InputError: the condition in it is none, or is more than that."""
+    """Raises:  InputError: the condition in it is more than one."""
+    statements = sql.extract_statements(query)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise InputError("--thresholds: the table's `chosen` is no condition of SQL")
+    sql.execute("SET python_enable_replacements = false")  # nor are variables of ours tables to it
+    return sql.sql(query)
+
+
+_ODD_CONDITION = (
+    duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException, duckdb.PermissionException,
+    duckdb.ConversionException, duckdb.OutOfRangeException,
+)  # fmt: skip
+
+
+@contextlib.contextmanager
+def _of_the_condition() -> Iterator[None]:
+    """Raises:  InputError: in place of what DuckDB says of a condition that is none. Our own SQL is tested."""
     try:
-        statements = sql.extract_statements(query)
-        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-            raise InputError("--thresholds: the table's `chosen` is no condition of SQL")
-        return sql.sql(query)
-    except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as exc:
+        yield
+    except _ODD_CONDITION as exc:
         raise InputError(f"--thresholds: the table's `chosen` is no condition on these runs: {describe(exc)}") from exc
 
 

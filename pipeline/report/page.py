@@ -27,6 +27,7 @@ from pipeline.report.window import Record, committed_at
 
 _HERE = Path(__file__).resolve().parent
 _FIRST = 24  # groups that are seen at once; the others are behind a fold
+_SAME = 1e-6  # thresholds are float32 in the scores, and float64 in their table
 _STAGES = ("read", "decode", "score", "localize")
 _COUNTS = ("planned", "scored", "quarantined", "skipped", "duplicates", "unmatched")
 
@@ -180,7 +181,8 @@ def _heat_rows(report: Report) -> dict[str, Any]:
         rows.append((line, [_heat_cell(line, cell, has_labels=report.has_labels) for cell in cells]))
     values = [cell["value"] for _, cells in rows for cell in cells if cell["value"] is not None]
     heads = [{"label": f"{committed_at(record):%m-%d}", "is_now": record in report.window.now} for record in runs]
-    return {"heads": heads, "rows": rows, "top": max([0.01, *values])}
+    others = any(cell["other_threshold"] for _, cells in rows for cell in cells)
+    return {"heads": heads, "rows": rows, "top": max([0.01, *values]), "has_other_thresholds": others}
 
 
 def _heat_cell(line: GroupLine, cell: Any, *, has_labels: bool) -> dict[str, Any]:
@@ -209,18 +211,18 @@ def _distributions(report: Report) -> list[tuple[str, str, Markup]]:
 
 
 def _threshold_lines(report: Report, line: GroupLine) -> list[charts.Line]:
-    """The thresholds that the labels were made by, with the interval of the table where it is the very one."""
-    row = report.calibration.of(line.group, report.facts.by) if report.calibration else None
-    used = sorted(set(line.cell.image_threshold or ()))
-    lines = [charts.Line(at=at, interval=_interval_of(row, at)) for at in used]
-    if not used and row and row.image is not None:
-        lines = [charts.Line(at=row.image, interval=row.image_interval)]
-    return lines
+    """The thresholds that the labels were made by, with the interval of the table where it has the very one; where
+    nothing is labelled, those that the table has for the group.
+    """
+    rows = report.calibration.of(line.group, report.facts.by) if report.calibration else []
+    intervals = {row.image: row.image_interval for row in reversed(rows) if row.image is not None}
+    used = sorted(set(line.cell.image_threshold or [row.image for row in rows[:1] if row.image is not None]))
+    return [charts.Line(at=at, interval=_interval_of(intervals, at)) for at in used]
 
 
-def _interval_of(row: Any, at: float) -> tuple[float, float] | None:
-    is_same = row is not None and row.image is not None and abs(row.image - at) <= 1e-6  # float32 in the table
-    return row.image_interval if is_same else None
+def _interval_of(intervals: dict[float, tuple[float, float] | None], at: float) -> tuple[float, float] | None:
+    same = [interval for image, interval in intervals.items() if abs(image - at) <= _SAME]
+    return same[0] if same else None
 
 
 def _run(record: Record) -> dict[str, Any]:

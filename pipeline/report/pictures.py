@@ -95,7 +95,8 @@ def _by_rules(picks: Sequence[Pick]) -> list[tuple[DecodeRules, list[int]]]:
 def rules_of(record: Mapping[str, Any]) -> DecodeRules:
     """How a run decoded; large JPEGs at a fraction, which for a small picture is all the same."""
     told = record["config"].get("decode")
-    known = {name: value for name, value in (told or {}).items() if name in DecodeRules.__dataclass_fields__}
+    given = told if isinstance(told, Mapping) else {}
+    known = {name: value for name, value in given.items() if name in DecodeRules.__dataclass_fields__}
     try:
         return DecodeRules(**known | {"scaled_jpeg": True})
     except (InputError, TypeError, AttributeError):
@@ -132,7 +133,7 @@ def _shown(one: Pick, picture: Image.Image | Missing, top: float) -> Shown:
     )  # fmt: skip
     try:
         return replace(told, overlay=_data_uri(_overlay(one, picture, regions, top)))
-    except (ValueError, TypeError, CopsError) as exc:  # a table is data
+    except (ValueError, TypeError, AttributeError, CopsError) as exc:  # a table is data
         return replace(told, flaw=f"its map or mask cannot be drawn: {exc}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from cops.shown import shown
@@ -12,7 +13,7 @@ from pipeline.report.rates import RATE_RULE
 from pipeline.report.words import NOTHING, group_name, interval, p_value, percent, score
 
 _GROUPS, _PICTURES, _CHANGES = 20, 10, 10
-_NAME = 28
+_NAME, _WIDTH = 28, 100
 
 
 def terminal_text(report: Report) -> str:
@@ -47,7 +48,7 @@ def _groups(report: Report) -> list[str]:
         return [f"  {name} {'images':>10} {'mean score':>11}", *rows, *_left(len(report.lines), _GROUPS)]
     head = f"  {name} {'images':>10} {'anomalies':>10} {'rate':>8}  {'95 % interval':<20} {'before':>8}"
     rows = [_group_line(line) for line in (*_first(report), report.total)]
-    return [head, *rows, *_left(len(report.lines), _GROUPS), f"  ({RATE_RULE})"]
+    return [head, *rows, *_left(len(report.lines), _GROUPS), *_wrapped(RATE_RULE)]
 
 
 def _first(report: Report) -> Sequence[GroupLine]:
@@ -67,6 +68,10 @@ def _cell(name: str) -> str:
     return f"{told if len(told) <= _NAME else told[: _NAME - 1] + '…':<{_NAME}}"
 
 
+def _wrapped(rule: str) -> list[str]:
+    return textwrap.wrap(f"({rule})", _WIDTH, initial_indent="  ", subsequent_indent="  ")
+
+
 def _left(count: int, limit: int) -> list[str]:
     return [f"  and {count - limit:,} more on the page"] if count > limit else []
 
@@ -78,7 +83,7 @@ def _drift(report: Report) -> list[str]:
         f"KS D {line.drift.ks:.2f} (p {p_value(line.drift.ks_p)})"
         for line in lines[:_GROUPS]
     ]
-    return ["Drifted", *rows, *_left(len(lines), _GROUPS), f"  ({DRIFT_RULE})"] if lines else []
+    return ["Drifted", *rows, *_left(len(lines), _GROUPS), *_wrapped(DRIFT_RULE)] if lines else []
 
 
 def _quarantine(report: Report) -> list[str]:
