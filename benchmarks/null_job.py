@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from dataclasses import replace
 from functools import partial
@@ -18,9 +19,12 @@ import numpy as np
 
 import cops
 import pipeline.run
+import pipeline.write
 from pipeline.config import ScoreConfig
 from pipeline.execution import connect, plan_execution
 from pipeline.model import SharedModel
+from pipeline.scorer import Scorer
+from pipeline.write import PartWriter, Receipt
 
 
 class NullDetector:
@@ -39,13 +43,36 @@ def build_null(model: SharedModel, device: str, threads: int) -> partial[NullDet
     return partial(NullDetector, model.card.model_id, model.card.image_size // 12)
 
 
+class UncountedScorer(Scorer):
+    """Tells Prometheus nothing."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._meter = self  # type: ignore[assignment]
+
+    def batch(self, images: int) -> contextlib.AbstractContextManager[None]:  # noqa: ARG002
+        return contextlib.nullcontext()
+
+
+class UncountedWriter(PartWriter):
+    """The same."""
+
+    def write(self, blocks: Any, ctx: Any) -> Receipt:
+        pipeline.write.tell_written = lambda *_: None
+        return super().write(blocks, ctx)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output")
     parser.add_argument("inputs", nargs="+")
     parser.add_argument("--actors", type=int, default=1)
+    parser.add_argument("--uncounted", action="store_true", help="without metrics for Prometheus")
     options = parser.parse_args()
     pipeline.run.builder = build_null  # type: ignore[assignment]
+    if options.uncounted:
+        pipeline.run.Scorer = UncountedScorer  # type: ignore[misc]
+        pipeline.run.PartWriter = UncountedWriter  # type: ignore[misc]
     config = ScoreConfig(
         inputs=tuple(options.inputs),
         output=options.output,

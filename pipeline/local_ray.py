@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import secrets
+import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,16 +15,21 @@ import ray
 from ray._common.utils import get_default_system_temp_dir
 from ray._private import ray_constants
 
+from cops.shown import shown
 from pipeline.errors import InputError
 
 _LOOPBACK = "127.0.0.1"
+_METRICS_PORT = "COPS_METRICS_PORT"
 _CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # what makes Ray take an address that other machines reach
+
+
+log = logging.getLogger(__name__)
 
 
 def start_local_ray(packages: Path, *, object_store_memory: int) -> None:
     """Start Ray for this process. `packages` is the folder that workers import `cops` and `pipeline` from.
 
-    Raises:  InputError: the folder for its sockets and logs is somebody else's.
+    Raises:  InputError: the folder for its sockets and logs is somebody else's; the port for metrics is none.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Stages take fractions of a CPU, so there are more workers than CPUs. Ray would end each that idles for a second,
@@ -40,6 +46,7 @@ def start_local_ray(packages: Path, *, object_store_memory: int) -> None:
             object_store_memory=object_store_memory,
             logging_level=logging.ERROR,
             _node_ip_address=_LOOPBACK,
+            _metrics_export_port=metrics_port(),
             _temp_dir=str(private_folder(Path(get_default_system_temp_dir())) / "ray"),
         )
 
@@ -59,6 +66,29 @@ def private_folder(parent: Path) -> Path:
             "Remove it, or name another place by RAY_TMPDIR"
         )
     return folder
+
+
+def metrics_port() -> int | None:
+    """Where on loopback Prometheus looks for this run's metrics, if it is told where; without, Ray takes any port.
+
+    Of two jobs at once the second has another one: Ray would not start on a port that is taken.
+    Raises:  InputError: what is asked for is no port.
+    """
+    asked = os.environ.get(_METRICS_PORT, "")
+    if not asked:
+        return None
+    if not (asked.isascii() and asked.isdigit() and 0 < int(asked) < 2**16):
+        raise InputError(f"{_METRICS_PORT}: expected a port, 1 to 65535; got {shown(asked[:20])}")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Ray's server does
+        try:
+            probe.bind((_LOOPBACK, int(asked)))
+        except OSError as exc:
+            log.warning(
+                "%s: port %s cannot be had (%s); metrics are on another one", _METRICS_PORT, asked, exc.strerror
+            )
+            return None
+    return int(asked)
 
 
 def _have_token() -> None:

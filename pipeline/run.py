@@ -41,11 +41,13 @@ from pipeline.model import ModelCard, builder, card_of, read_model, share
 from pipeline.parts import rows_in_parts
 from pipeline.places import check_inputs, check_output
 from pipeline.progress import Progress
+from pipeline.publication import check_table
 from pipeline.runs import read_record
 from pipeline.schema import RUN_FORMAT
 from pipeline.scorer import Scorer
 from pipeline.storage import remove_tree
 from pipeline.store_errors import with_patience
+from pipeline.telemetry import RunMeter, tell_committed
 from pipeline.thresholds import Threshold, Thresholds, read_thresholds
 from pipeline.top import TopImage, read_top
 from pipeline.worklist import Worklist, rows_per_part
@@ -80,6 +82,7 @@ class RunResult:
 def score(config: ScoreConfig, *, top: int = 0, execution: Execution | None = None) -> RunResult:
     """Score every image of the inputs, once, and commit; or finish what an earlier attempt of the run left.
 
+    That the run can be published into its table is made sure of first; `pipeline.publication` publishes it.
     Args:    top: how many of the highest scores to return with their pictures.
              execution: where the model runs; chosen for the cluster where None.
     Raises:  InputError: the request cannot be met as it stands.   CheckpointError: the model cannot be used.
@@ -128,15 +131,18 @@ def _clear_up(layout: RunLayout) -> None:
 def prepare(config: ScoreConfig, model: cops.Checkpoint | None = None) -> Job:
     """What a run needs, read and checked; a model that was read before is taken as it is.
 
-    Raises:  InputError, CheckpointError, ConfigError: the output, the model or the thresholds cannot be used.
+    Raises:  InputError, CheckpointError, ConfigError: output, table, model or thresholds cannot be used.
     """
     check_output(config)
+    layout = RunLayout.at(config.output, config.run_id)
+    if config.table:
+        check_table(config.table, layout)
     model = model or read_model(config.model, config.clip_weights)
     card = card_of(model, config)
     thresholds = choose_thresholds(config, card)
     return Job(
         config=config,
-        layout=RunLayout.at(config.output, config.run_id),
+        layout=layout,
         model=model,
         card=card,
         thresholds=thresholds,
@@ -158,6 +164,7 @@ def images_flow(job: Job, worklist: Worklist, plan: Plan, execution: Execution) 
         "metadata": metadata,
         "out_of_memory": torch.OutOfMemoryError,
         "patience": execution.patience,
+        "run_id": config.run_id,
     }
     pool = ActorPoolStrategy(
         min_size=execution.min_actors,
@@ -219,7 +226,9 @@ def _attempt(job: Job, claim: Claim, execution: Execution, top: int) -> RunResul
     layout, began, started_at = job.layout, time.monotonic(), _now()
     plan = find_or_make_plan(job.config, layout, job.card, job.identity)
     job.thresholds.require_columns({"category": pa.string(), **plan.metadata}, where="this run")
-    work = remaining(layout, plan, claim.number, tasks=wanted_tasks())
+    if job.config.table:
+        check_table(job.config.table, layout, plan.metadata, make=True)
+    work = remaining(layout, plan, claim.number, tasks=wanted_tasks(execution))
     log.info("%s", plan_line(plan, work, execution))
     images_per_s = _write_out(job, plan, work, execution, claim) if len(work.worklist) else 0.0
     place = layout.root.uri()
@@ -243,6 +252,7 @@ def _attempt(job: Job, claim: Claim, execution: Execution, top: int) -> RunResul
         layout.write_json(layout.commit_path, record, once=True)
     except FileExistsError as exc:
         raise ClaimError(f"run {layout.run_id!r} was committed by another process at this moment") from exc
+    tell_committed(layout.run_id)
     highest = _highest(job, plan, parts["scores"], top)
     return RunResult(record=record, layout=layout, card=job.card, was_complete=False, top=highest)
 
@@ -262,7 +272,9 @@ def _write_out(job: Job, plan: Plan, work: Remaining, execution: Execution, clai
         rows_per_part=rows_per_part(rows),
     )
     flow = images_flow(job, work.worklist, plan, execution)
-    with Progress(total=plan.summary.planned, done=work.done, count=partial(_new_images, job.layout, work)):
+    planned, count = plan.summary.planned, partial(_new_images, job.layout, work)
+    meter = RunMeter(job.layout.run_id, planned=planned, done=work.done)
+    with meter, Progress(total=planned, done=work.done, count=meter.beside(count)):
         try:
             flow.write_datasink(sink, ray_remote_args={"num_cpus": execution.tail_cpus})
         except (ray.exceptions.RayError, OSError):

@@ -18,6 +18,7 @@ import ray
 
 from pipeline.cluster_log import in_worker, marked, speak_up
 from pipeline.schema import SCORES, Reason, Stage, scored_schema
+from pipeline.telemetry import ModelMeter
 from pipeline.watchdog import Patience, Watchdog
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class Scorer:
     Args:    make_detector: builds the model on this actor's device.   model_id: of the model that the run was planned
              with.   side: the model's input side, px.   out_of_memory: the error that a smaller batch can cure.
              patience: with this process, and with one batch of the model; None lets it hang for ever.
+             run_id: what its metrics are told apart by.
     Raises:  RuntimeError: this node built another model than the driver did.
     """
 
@@ -69,6 +71,7 @@ class Scorer:
         metadata: Mapping[str, pa.DataType],
         out_of_memory: type[BaseException],
         patience: Patience | None = None,
+        run_id: str = "",
     ) -> None:
         speak_up()
         _tell_if_again()
@@ -81,6 +84,7 @@ class Scorer:
         self.out_of_memory = out_of_memory
         self._is_tight = False
         self._one_at_a_time = threading.Lock()
+        self._meter = ModelMeter(run_id)
         self._piece_of_work = _watchdog(patience).piece_of_work if patience else contextlib.nullcontext
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -110,7 +114,7 @@ class Scorer:
             batch = pixels[start : start + self.batch_size]
             why = ""
             try:
-                with self._turn(), self._piece_of_work():
+                with self._turn(), self._piece_of_work(), self._meter.batch(len(batch)):
                     found.append(self.detector.predict(batch, batch_size=self.batch_size))
             except self.out_of_memory as exc:  # it holds the call's tensors: they go with it, before anything is tried
                 why = f"one image does not fit the device: {exc}"[:300]

@@ -22,6 +22,7 @@ from pipeline.parts import parquet_bytes, part_name
 from pipeline.schema import QUARANTINE_FILE, SCORES, with_metadata
 from pipeline.storage import remove_file, write_atomic
 from pipeline.store_errors import with_patience
+from pipeline.telemetry import tell_written
 
 STAGES = ("read_s", "decode_s", "score_s", "localize_s")
 TOTALS_KEY = b"cops.totals"  # in each part's Parquet metadata: its rows' encoded bytes, and seconds by stage
@@ -77,6 +78,7 @@ class PartWriter(Datasink[Receipt]):
         # Quarantine first: if we die between the two, the scored rows are merely done again.
         self._write("quarantine", name, self._quarantine_table(quarantined))
         self._write("scores", name, self._scores_table(scored))
+        tell_written(self.layout.run_id, rows, STAGES)
         return Receipt(len(scored), len(quarantined))
 
     def _scores_table(self, rows: pa.Table) -> pa.Table:
