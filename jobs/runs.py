@@ -130,7 +130,12 @@ def list_runs(command: List) -> int:
 
 def show(command: Show) -> int:
     found = details.details(command.output, command.run_id)
-    told = {"state": asdict(found.state), "record": found.record, "reasons": found.reasons}
+    told = {
+        "state": asdict(found.state),
+        "record": found.record,
+        "reasons": found.reasons,
+        "label_sets": found.label_sets,
+    }
     print(text.as_json(told) if command.json else text.details_text(found))
     return DONE
 

@@ -174,8 +174,6 @@ def plan_execution(config: ScoreConfig) -> Execution:
     # Ray Data reserves room for a task of every stage. On one or two CPUs whole ones do not fit, and the last stages
     # would wait until the first are done, with nothing written till then.
     scale = min(1.0, cpus / 2) if device == "cpu" else 1.0
-    # What the largest picture takes, but no more than a third of the smallest node, where tasks would never start.
-    room_bytes = min(node["Resources"].get("memory", math.inf) for node in ray.nodes() if node["Alive"]) / 3
     largest = config.decode.max_pixels
     has_masks = config.pixel_threshold is not None or config.thresholds is not None
     return Execution(
@@ -190,6 +188,22 @@ def plan_execution(config: ScoreConfig) -> Execution:
         calls_per_actor=2 if device == "cuda" else 1,
         decode_cpus=1.0 if cpus > 2 else 0.5 * scale,
         tail_cpus=0.25 * scale,
-        decode_memory=int(min(room_bytes, _TASK_BYTES + PEAK_BYTES_PER_PIXEL * largest)),
-        localize_memory=int(min(room_bytes, _TASK_BYTES + _LOCALIZE_BYTES_PER_PIXEL * largest * has_masks)),
+        decode_memory=decode_memory(largest),
+        localize_memory=map_memory(largest * has_masks),
     )
+
+
+def decode_memory(pixels: int) -> int:
+    """Bytes that a task reserves which decodes pictures of so many pixels."""
+    return _task_memory(PEAK_BYTES_PER_PIXEL * pixels)
+
+
+def map_memory(pixels: int) -> int:
+    """Bytes that a task reserves which makes maps and masks of so many pixels."""
+    return _task_memory(_LOCALIZE_BYTES_PER_PIXEL * pixels)
+
+
+def _task_memory(num_bytes: int) -> int:
+    """What the largest picture takes, but no more than a third of the smallest node, where tasks would never start."""
+    room = min(node["Resources"].get("memory", math.inf) for node in ray.nodes() if node["Alive"]) / 3
+    return int(min(room, _TASK_BYTES + num_bytes))

@@ -6,6 +6,7 @@ label_sets/R/L.json                          the commit: without it L does not e
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,9 +60,25 @@ def check_label_set(name: str) -> str:
 
 
 def names(run: RunLayout) -> list[str]:
-    """The committed label sets of a run: one LIST."""
+    """What label sets have a record: one LIST."""
     found = run.list_files(records_dir(run), ".json")
     return [path.rpartition("/")[2].removesuffix(".json") for path in found]
+
+
+class StaleLabelsError(InputError):
+    """The run was discarded since, and another scored under its id."""
+
+
+def committed(run: RunLayout, run_record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The records of the run's label sets by their names; those of a discarded run of its id do not count.
+
+    Raises:  InputError: one is damaged.
+    """
+    found = {}
+    for name in names(run):
+        with contextlib.suppress(StaleLabelsError):
+            found[name] = label_set_of(run, name, run_record)
+    return found
 
 
 def read_label_set(run: RunLayout, name: str, run_record: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -100,9 +117,9 @@ def _check(record: Mapping[str, Any], layout: LabelLayout, run_record: Mapping[s
     if (record.get("run_id"), record.get("label_set")) != (run.run_id, layout.name):
         raise InputError(f"{where}: expected the labels {layout.name!r} of run {run.run_id!r}; the record has others")
     if record.get("run_committed_at") != run_record["committed_at"]:
-        raise InputError(
+        raise StaleLabelsError(
             f"{where}: made for the run {run.run_id!r} of {record.get('run_committed_at')!r:.50}, which was discarded "
-            f"since; the one there now was committed {run_record['committed_at']}: label it again"
+            f"since; the one there now was committed {run_record['committed_at']}: label it under another name"
         )
     parts = [file for file in run_record["files"] if file["table"] == "scores"]
     files = record.get("files")

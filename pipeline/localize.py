@@ -37,15 +37,16 @@ class Localize:
         for row in rows:
             if row["stage"] is None:
                 began = time.perf_counter()
-                row.update(self._verdict(row))
+                row.update(self.verdict(row))
                 row["localize_s"] = time.perf_counter() - began
         return pa.Table.from_pylist(rows, schema=localized_schema(self.metadata))
 
-    def _verdict(self, row: dict[str, Any]) -> dict[str, Any]:
+    def verdict(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A scored row's label, mask and regions under its group's thresholds; nothing where it has none."""
         threshold = self.thresholds.of(row)
         return label(row["pred_score"], threshold) | self._located(row, threshold)
 
-    def _located(self, row: dict[str, Any], threshold: Threshold) -> dict[str, Any]:
+    def _located(self, row: Mapping[str, Any], threshold: Threshold) -> dict[str, Any]:
         if threshold.pixel is None:
             return {}
         size_hw = (row["height"], row["width"])

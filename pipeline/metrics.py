@@ -126,7 +126,7 @@ class PixelCounts:
         """
         if anomaly_map.shape != mask.shape or mask.ndim != 2:
             raise ValueError(f"expected a mask of the map's size {anomaly_map.shape}, got {mask.shape}")
-        keys = _order(anomaly_map)
+        keys = value_order(anomaly_map)
         anomalous = keys[mask]
         self.anomalous += np.bincount(anomalous, minlength=VALUES)
         self.normal += np.bincount(keys[~mask], minlength=VALUES)
@@ -146,7 +146,7 @@ class PixelCounts:
         )
 
     def ranking(self) -> Ranking:
-        return Ranking(_values(), self.normal, self.anomalous, thing="pixel")
+        return Ranking(ordered_values(), self.normal, self.anomalous, thing="pixel")
 
     def pro(self) -> Curve:
         """False positive rate against per-region overlap: the mean share of each region that is found.
@@ -212,7 +212,7 @@ def mean(categories: Iterable[Metric]) -> Mean:
     return Mean(Metric(None, "; ".join(reasons) or "no image"), 0)
 
 
-def _order(values: npt.NDArray[np.floating]) -> npt.NDArray[np.uint16]:
+def value_order(values: npt.NDArray[np.floating]) -> npt.NDArray[np.uint16]:
     """A number for each float16, rising with its value; −0 and 0 have one."""
     halves = values.astype(np.float16) + np.float16(0)
     if np.isnan(halves).any():
@@ -221,8 +221,8 @@ def _order(values: npt.NDArray[np.floating]) -> npt.NDArray[np.uint16]:
     return np.where(bits & 0x8000, ~bits, bits | 0x8000)
 
 
-def _values() -> Floats:
-    """The value of each number that `_order` gives; NaN's places, which nothing counts, hold infinities."""
+def ordered_values() -> Floats:
+    """The value of each number that `value_order` gives; NaN's places, which nothing counts, hold infinities."""
     keys = np.arange(VALUES, dtype=np.uint16)
     bits = np.where(keys & 0x8000, keys & 0x7FFF, ~keys)
     return np.nan_to_num(bits.view(np.float16).astype(np.float64), nan=np.inf, posinf=np.inf, neginf=-np.inf)

@@ -157,6 +157,21 @@ def records(output: str) -> Iterator[dict[str, Any]]:
             yield record
 
 
+def map_settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    """`image_size` and `sigma_px`: what, beside a row's `patch_scores`, its map is rebuilt by.
+
+    Raises:  InputError: the record is of a version that did not keep them.
+    """
+    model = record.get("model", {})
+    found = {name: model.get(name) for name in ("image_size", "sigma_px")}
+    if None in found.values():
+        raise InputError(
+            f"run {record['run_id']!r}: its record does not tell what its maps are rebuilt by (image_size and sigma_px "
+            "of the model); it is of an earlier version: score again"
+        )
+    return found
+
+
 def files_of(record: dict[str, Any], layout: RunLayout, table: Table) -> list[str]:
     """Full paths of a committed run's data files."""
     return [layout.root.inside(file["path"]) for file in record["files"] if file["table"] == table]

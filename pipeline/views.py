@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline import ledger
 from pipeline.errors import InputError
-from pipeline.label_sets import LABEL_COLUMNS, LABELS, OWN, label_set_of, names
+from pipeline.label_sets import LABEL_COLUMNS, LABELS, OWN, committed
 from pipeline.label_sets import files_of as label_files
 from pipeline.layout import RunLayout, check_run_id
 from pipeline.runs import files_of, latest_record, record_of, records
@@ -60,12 +60,13 @@ def open_views(
     """
     root = open_root(output)
     found = _records(output, run_ids)
+    made = {record["run_id"]: committed(RunLayout(root, record["run_id"]), record) for record in found}
     with ledger.tables(
         root,
         runs=pa.Table.from_pylist([_run_row(record) for record in found], RUNS),
         own_scores=_scores(root, found),
         quarantine=_parts_as_dataset(root, _files(root, found, "quarantine"), QUARANTINE_FILE, "quarantine"),
-        made_labels=_made_labels(root, found),
+        made_labels=_made_labels(root, made),
     ) as sql:
         sql.execute("SET enable_external_access = false")
         own = ", ".join(("image_id", *LABEL_COLUMNS))
@@ -73,7 +74,7 @@ def open_views(
             f"CREATE TEMP VIEW labels AS SELECT run_id, '{OWN}' AS label_set, {own} FROM own_scores UNION ALL "
             f"SELECT run_id, label_set, {own} FROM made_labels"
         )
-        sql.execute(f"CREATE TEMP VIEW scores AS {_scores_view(root, found, label_set)}")
+        sql.execute(f"CREATE TEMP VIEW scores AS {_scores_view(root, made, label_set)}")
         yield sql
 
 
@@ -140,12 +141,9 @@ def _united(schemas: Mapping[str, pa.Schema]) -> pa.Schema:
     return united
 
 
-def _made_labels(root: Root, found: Sequence[dict[str, Any]]) -> ds.Dataset | pa.Table:
-    paths = []
-    for record in found:
-        run = RunLayout(root, record["run_id"])
-        for name in names(run):
-            paths += label_files(label_set_of(run, name, record), run)
+def _made_labels(root: Root, made: Mapping[str, Mapping[str, dict[str, Any]]]) -> ds.Dataset | pa.Table:
+    runs = ((RunLayout(root, run_id), sets) for run_id, sets in made.items())
+    paths = [path for run, sets in runs for record in sets.values() for path in label_files(record, run)]
     return _parts_as_dataset(root, paths, LABELS, "labels")
 
 
@@ -164,15 +162,14 @@ def _parts_as_dataset(root: Root, paths: Sequence[str], schema: pa.Schema, table
     )
 
 
-def _scores_view(root: Root, found: Sequence[dict[str, Any]], label_set: str | None) -> str:
+def _scores_view(root: Root, made: Mapping[str, Mapping[str, Any]], label_set: str | None) -> str:
     """Raises:  InputError: no run has the label set."""
     if label_set in (None, OWN):
         return "SELECT * FROM own_scores"
-    having = {record["run_id"]: names(RunLayout(root, record["run_id"])) for record in found}
-    if not any(label_set in sets for sets in having.values()):
-        known = sorted({name for sets in having.values() for name in sets})
+    if not any(label_set in sets for sets in made.values()):
+        known = sorted({name for sets in made.values() for name in sets})
         raise InputError(
-            f"{root.uri()}: no label set {label_set!r} in {', '.join(having)}; there are {', '.join([OWN, *known])}"
+            f"{root.uri()}: no label set {label_set!r} in {', '.join(made)}; there are {', '.join([OWN, *known])}"
         )
     replaced = ", ".join(f"made.{name} AS {name}" for name in LABEL_COLUMNS)
     return (

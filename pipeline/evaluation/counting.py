@@ -7,21 +7,21 @@ each task; of counts, as many as tasks are in flight and the category's own.
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import ray
 
 from cops.maps import anomaly_map
 from pipeline import ledger
 from pipeline.datasets.items import Dataset, LabelledImage
 from pipeline.datasets.pixels import Flawed, mask_at_side
 from pipeline.decode import DecodeRules
+from pipeline.fan_out import in_tasks
 from pipeline.masks import patch_grid
 from pipeline.metrics import PixelCounts
 from pipeline.read import fetched_portions
@@ -31,7 +31,6 @@ from pipeline.sources.items import image_id
 from pipeline.storage import Root, redact
 
 _ROWS_PER_TASK = 64
-_MOST_AHEAD = 64  # tasks in flight, 1.5 MB of counts each
 _ROWS_AT_ONCE = 2_048  # of the tables, on the driver: 6 MB
 _COLUMNS = pa.schema(
     [
@@ -139,7 +138,8 @@ def count_categories(
         tables = ledger.batches(sql.sql(_BY_CATEGORY), _COLUMNS, rows=_ROWS_AT_ONCE)
         if mask_paths:
             tables = (_with_paths(table, mask_paths) for table in tables)
-        found = _in_tasks(_few_of_one_category(tables), count, with_masks, memory)
+        pieces = ((category, (category, table)) for category, table in _few_of_one_category(tables))
+        found = in_tasks(partial(_counted, count, frozenset(with_masks)), pieces, memory=memory)
         for category, several in itertools.groupby(found, key=lambda one: one[0]):
             whole = Counted()
             for _, one in several:
@@ -162,27 +162,9 @@ def _few_of_one_category(tables: Iterator[pa.Table]) -> Iterator[tuple[str, pa.T
             start = stop
 
 
-def _in_tasks(
-    few: Iterator[tuple[str, pa.Table]], count: CountMaps, with_masks: Collection[str], memory: int
-) -> Iterator[tuple[str, Counted]]:
-    """Each few rows' counts, in order, with a bounded number of tasks at work."""
-    task = ray.remote(_count).options(num_cpus=1, memory=memory)
-    ahead = min(_MOST_AHEAD, 2 * max(1, int(ray.cluster_resources().get("CPU", 1))))
-    waiting: deque[tuple[str, ray.ObjectRef | Counted]] = deque()
-    for category, table in few:
-        if len(waiting) == ahead:
-            yield _finished(*waiting.popleft())
-        waiting.append((category, task.remote(count, table) if category in with_masks else image_scores(table)))
-    while waiting:
-        yield _finished(*waiting.popleft())
-
-
-def _count(count: CountMaps, table: pa.Table) -> Counted:
-    return count(table)
-
-
-def _finished(category: str, outcome: ray.ObjectRef | Counted) -> tuple[str, Counted]:
-    return category, outcome if isinstance(outcome, Counted) else ray.get(outcome)
+def _counted(count: CountMaps, with_masks: Collection[str], few: tuple[str, pa.Table]) -> Counted:
+    category, table = few
+    return count(table) if category in with_masks else image_scores(table)
 
 
 def _labelled(row: dict[str, Any]) -> LabelledImage:

@@ -13,6 +13,7 @@ from pipeline import ledger
 from pipeline.config import ScoreConfig
 from pipeline.decode import DecodeRules
 from pipeline.errors import InputError
+from pipeline.label_sets import committed
 from pipeline.layout import RunLayout
 from pipeline.runs import files_of, read_record
 from pipeline.store_errors import describe
@@ -24,12 +25,13 @@ _REASONS = "SELECT stage, reason, count(*) FROM quarantine GROUP BY ALL ORDER BY
 
 @dataclass(frozen=True, kw_only=True)
 class RunDetails:
-    """A run and, where it is committed, its record; reasons are (stage, reason, images)."""
+    """A run and, where it is committed, its record and those of its label sets; reasons are (stage, reason, images)."""
 
     state: RunState
     layout: RunLayout
     record: Mapping[str, Any] = field(default_factory=dict)
     reasons: tuple[tuple[str, str, int], ...] = ()
+    label_sets: tuple[Mapping[str, Any], ...] = ()
 
 
 def details(output: str, run_id: str | None) -> RunDetails:
@@ -42,7 +44,8 @@ def details(output: str, run_id: str | None) -> RunDetails:
     record = read_record(layout) if state.status == "committed" else None
     if record is None:
         return RunDetails(state=state, layout=layout)
-    return RunDetails(state=state, layout=layout, record=record, reasons=_reasons(layout, record))
+    labels = tuple(committed(layout, record).values())
+    return RunDetails(state=state, layout=layout, record=record, reasons=_reasons(layout, record), label_sets=labels)
 
 
 def changed_settings(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from pipeline.claim import take_claim
 from pipeline.errors import ClaimError, InputError, StoreError
+from pipeline.label_sets import label_sets_dir, names, records_dir
 from pipeline.layout import TABLES, Entry, RunLayout
 from pipeline.runs import record_of
 from pipeline.storage import remove_tree
 from pipeline.store_errors import with_patience
+from pipeline.upkeep.label_checks import label_entries
 from pipeline.upkeep.overview import RunState, overview, state_of
 from pipeline.upkeep.verify import strays
 
@@ -25,7 +27,7 @@ class Removal:
 
     Args:    entries: files in the tables' folders, only the strays where these alone are wanted.
              has_record, has_work, has_sheet: whether there is a record, a work folder, and a contact sheet.
-             dependents: ids of incremental runs that left out what this one may hold.
+             label_sets: their names.   dependents: ids of incremental runs that left out what this one may hold.
     """
 
     layout: RunLayout
@@ -35,6 +37,7 @@ class Removal:
     has_record: bool
     has_work: bool
     has_sheet: bool
+    label_sets: tuple[str, ...] = ()
     dependents: tuple[str, ...] = ()
 
     @property
@@ -54,6 +57,7 @@ def find_removal(output: str, run_id: str, *, only_strays: bool = False) -> Remo
         found, others = strays(layout, record_of(layout)), []
     else:
         found = [entry for table in TABLES for entry in layout.entries(layout.table_dir(table))]
+        found += label_entries(layout)
         others = overview(output)
     return Removal(
         layout=layout,
@@ -63,6 +67,7 @@ def find_removal(output: str, run_id: str, *, only_strays: bool = False) -> Remo
         has_record=layout.commit_path in beside,
         has_work=layout.work_dir in beside,
         has_sheet=layout.contact_sheet_path in beside,
+        label_sets=() if only_strays else tuple(names(layout)),
         dependents=tuple(other.run_id for other in others if _may_need(other, state)),
     )
 
@@ -84,6 +89,8 @@ def remove(removal: Removal) -> None:
             _remove(layout, layout.commit_path)
             _remove(layout, layout.work_path("plan.json"))
             claim.check()
+            _remove(layout, records_dir(layout))
+            _remove(layout, label_sets_dir(layout))
             for table in TABLES:
                 _remove(layout, layout.table_dir(table))
             _remove(layout, layout.contact_sheet_path)
@@ -116,7 +123,8 @@ def _remove(layout: RunLayout, path: str) -> None:
 def _refuse_links(layout: RunLayout) -> None:
     if not layout.root.is_local:
         return
-    for path in (*(layout.table_dir(table) for table in TABLES), layout.work_dir):
+    ours = (layout.work_dir, label_sets_dir(layout), records_dir(layout))
+    for path in (*(layout.table_dir(table) for table in TABLES), *ours):
         if Path(path).is_symlink():
             raise InputError(
                 f"{path}: expected a folder of the run, it is a link; remove it, and what it leads to, by hand"

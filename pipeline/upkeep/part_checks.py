@@ -112,7 +112,7 @@ def _score_problems(batch: pa.RecordBatch, model_id: str) -> Iterator[tuple[str,
     yield "patch_scores are not map_size finite numbers", _each(_is_odd_map, batch["patch_scores"], batch["map_size"])
     masks = [batch[name] for name in ("pred_mask", "pixel_threshold", "mask_area", "height", "width")]
     if batch["pixel_threshold"].null_count + batch["pred_mask"].null_count < 2 * len(batch):
-        yield "pred_mask does not fit its picture, its mask_area or its pixel_threshold", _each(_is_odd_mask, *masks)
+        yield "pred_mask does not fit its picture, its mask_area or its pixel_threshold", _each(is_odd_mask, *masks)
 
 
 def _is_odd_map(scores: bytes | None, size: list[int] | None) -> bool:
@@ -123,7 +123,7 @@ def _is_odd_map(scores: bytes | None, size: list[int] | None) -> bool:
     return not np.isfinite(np.frombuffer(scores, "<f2")).all()
 
 
-def _is_odd_mask(mask: Any, threshold: float | None, area: int | None, height: int | None, width: int | None) -> bool:
+def is_odd_mask(mask: Any, threshold: float | None, area: int | None, height: int | None, width: int | None) -> bool:
     if mask is None or threshold is None or area is None:
         return not (mask is None and threshold is None and area is None)
     if height is None or width is None:

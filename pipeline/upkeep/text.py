@@ -87,12 +87,19 @@ def _details(details: RunDetails) -> str:
     lines += _facts(_of_record(state, record))
     lines += ["", "  asked for, other than by default", *_indented(changed_settings(record))]
     lines += _section("quarantine", [f"{count:>12,}  {stage}: {reason}" for stage, reason, count in details.reasons])
+    lines += _section("label sets", [f"  {_label_set(one)}" for one in details.label_sets])
     seconds = {name: value for name, value in record["seconds"].items() if name != "wall"}
     lines += _section("seconds of work", [f"{value:>12,.1f}  {stage}" for stage, value in seconds.items()])
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     lines += _section("versions", textwrap.wrap(versions, _WRAPPED, initial_indent=_INDENT, subsequent_indent=_INDENT))
     files = [f"{one['rows']:>9,} rows  {_size(one['num_bytes']):>8}  {one['path']}" for one in record["files"]]
     return "\n".join([*lines, *_section("files", files)])
+
+
+def _label_set(record: Mapping[str, Any]) -> str:
+    counts = record["counts"]
+    found = f"{counts['anomalous']:,} of {counts['labelled']:,} images anomalous"
+    return f"    {record['label_set']}: {found}, made {record['committed_at'][:16].replace('T', ' ')}"
 
 
 def verification_text(verification: Verification) -> str:
@@ -120,6 +127,7 @@ def removal_text(removal: Removal) -> str:
     lines = [f"To be removed for good: run {layout.run_id} ({state.status}{at})"]
     lines += [f"  {uri(layout.commit_path)}"] if removal.has_record else []
     lines += [f"  {files} of its tables ({size})"] if removal.entries else []
+    lines += [f"  its label sets: {', '.join(map(shown, removal.label_sets))}"] if removal.label_sets else []
     lines += [f"  {uri(layout.contact_sheet_path)}"] if removal.has_sheet else []
     lines += [f"  {uri(layout.work_dir)}/: its plan and claims"] if removal.has_work else []
     if removal.dependents:

@@ -17,6 +17,7 @@ from pipeline.layout import TABLES, Entry, RunLayout
 from pipeline.runs import record_of
 from pipeline.storage import open_root
 from pipeline.store_errors import FormatError, reason_of, with_patience
+from pipeline.upkeep.label_checks import label_problems, label_strays
 from pipeline.upkeep.overview import chosen_id, overview
 from pipeline.upkeep.part_checks import PartReport, check_part
 
@@ -88,6 +89,7 @@ def verify(output: str, run_id: str | None = None) -> Verification:
     findings += _uneven_columns(sound)
     findings += _wrong_counts(layout, record, [report for _, report in reports])
     findings += _repeated_images(layout, [file for file, _ in sound])
+    findings += [Finding(path=path, problem=problem) for path, problem in label_problems(layout, record)]
     return Verification(
         run_id=layout.run_id,
         files=len(record["files"]),
@@ -117,7 +119,7 @@ def _unreadable(run_id: str, problem: str) -> Verification:
 
 def strays(layout: RunLayout, record: Mapping[str, Any]) -> list[Entry]:
     """What lies in a committed run's folders and is not in its record."""
-    return _unnamed(layout, record, _listed(layout))
+    return _unnamed(layout, record, _listed(layout)) + label_strays(layout, record)
 
 
 def _listed(layout: RunLayout) -> list[Entry]:

@@ -1,0 +1,96 @@
+"""Thresholds of groups: a group's own, or the pooled one where it has too few images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+
+from pipeline.calibration.config import CalibrateConfig
+from pipeline.calibration.f1 import at_f1_max, with_interval
+from pipeline.calibration.images import Group, Images
+from pipeline.calibration.rates import Found, at_rate, least_images
+from pipeline.errors import InputError
+from pipeline.metrics import rank_images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """One threshold of a group.
+
+    Args:    source: whose images it was found on; `none` where no threshold holds the rate.
+             images: how many of the group's were looked at.   flagged: how many of these reach it.
+    """
+
+    found: Found = field(default_factory=Found)
+    source: Literal["group", "pooled", "none"] = "none"
+    images: int = 0
+    flagged: int | None = None
+    f1: float | None = None
+
+
+Levels = dict[Group | None, Level]
+"""By group; the pooled one by None."""
+
+
+def image_levels(config: CalibrateConfig, several: Sequence[Images]) -> Levels:
+    """Raises:  InputError: there are too few images altogether, or labels of one kind only."""
+    scores = np.concatenate([one.scores for one in several])
+    labels = (
+        None if config.labels is None else np.concatenate([one.labels for one in several if one.labels is not None])
+    )
+    pooled = _own(config, scores, labels)
+    if pooled is None:
+        raise InputError(too_few(config, len(scores), config.image_rate, labels))
+    levels: Levels = {None: from_pooled(pooled, pooled)}
+    for one in several:
+        here = level_at(pooled.found, one.scores)
+        levels[one.group] = _own(config, one.scores, one.labels) or from_pooled(pooled, here)
+    return levels
+
+
+def _own(config: CalibrateConfig, scores: np.ndarray, labels: np.ndarray | None) -> Level | None:
+    """None where there are too few images."""
+    if labels is None:
+        return level_at_rate(config, scores, config.image_rate)
+    ranking = rank_images(scores, labels)
+    if ranking.undefined or len(scores) < config.min_images:
+        return None
+    return replace(level_at(with_interval(at_f1_max(ranking), ranking), scores), f1=ranking.f1_max().value)
+
+
+def level_at_rate(config: CalibrateConfig, scores: np.ndarray, rate: float) -> Level | None:
+    """None where there are too few scores."""
+    return level_at(at_rate(scores, rate), scores) if len(scores) >= least(config, rate) else None
+
+
+def level_at(found: Found, scores: np.ndarray) -> Level:
+    if found.value is None:
+        return Level(images=len(scores))
+    flagged = int((scores >= np.float32(found.value)).sum())
+    return Level(found=found, source="group", images=len(scores), flagged=flagged)
+
+
+def from_pooled(pooled: Level, here: Level) -> Level:
+    """The pooled threshold where it is taken: what a group's own rate will be is known of the pool alone."""
+    if pooled.found.value is None:
+        return here
+    known = pooled.found if here is pooled else replace(pooled.found, rate_low=None, rate_high=None)
+    return replace(here, found=known, source="pooled")
+
+
+def least(config: CalibrateConfig, rate: float) -> int:
+    return max(config.min_images, least_images(rate))
+
+
+def too_few(config: CalibrateConfig, there: int, rate: float, labels: np.ndarray | None = None) -> str:
+    """What to say where even all images together are too few."""
+    if labels is not None:
+        kinds = " and ".join(f"{int((labels == label).sum()):,}" for label in (0, 1))
+        expected = f"expected normal and anomalous images, {config.min_images:,} or more together (--min-images)"
+        return f"--labels {config.labels}: {expected}; got {kinds}"
+    needed = least(config, rate)
+    why = "--min-images" if needed > least_images(rate) else f"a rate of {rate:g} cannot be told from fewer"
+    return f"expected {needed:,} normal images or more ({why}), got {there:,}: give more runs, or a higher rate"

@@ -1,0 +1,224 @@
+"""From committed runs to a table that `--thresholds` takes; the maps' part runs on Ray, in tests/integration."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from run_making import MODEL_ID, commit_run, put, score_row
+
+from pipeline.calibration import CalibrateConfig, calibrate
+from pipeline.calibration.output import as_table, as_text, calibrate_and_write
+from pipeline.errors import InputError
+from pipeline.layout import RunLayout
+from pipeline.schema import SCORES, with_metadata
+from pipeline.thresholds import Threshold, read_thresholds
+
+COLUMNS = with_metadata(SCORES, {"line": pa.string(), "shift": pa.int64(), "truth": pa.string()})
+DECODE = {"max_pixels": 100, "max_bytes": 100, "bit_depth_range": None, "alpha_background": "#ffffff"}
+MODEL = {"name": "tiny", "method": "cops", "image_size": 4, "sigma_px": 1.0}
+CONFIG = {"inputs": ["/in"], "model": "tiny", "model_id": MODEL_ID, "precision": "float32", "decode": DECODE}
+
+
+def make(layout: RunLayout, rows: list[dict[str, Any]], **fields: Any) -> None:
+    put(layout, "scores", rows, COLUMNS)
+    commit_run(layout, **({"model": MODEL, "config": CONFIG} | fields))
+
+
+def rows_of(category: str | None, scores: list[float], **fields: Any) -> list[dict[str, Any]]:
+    """A picture for each score, all with bytes of their own."""
+    return [
+        score_row(
+            f"{category}-{at}-{fields}", category=category, pred_score=score, content_hash=f"{category}{at}{fields}"
+        )
+        | fields
+        for at, score in enumerate(scores)
+    ]
+
+
+def config(layout: RunLayout, **options: Any) -> CalibrateConfig:
+    return CalibrateConfig(**({"output": layout.root.path, "pixel_rule": "none", "min_images": 20} | options))
+
+
+def levels(found: Any) -> dict[Any, float | None]:
+    return {one.group: one.image.found.value for one in found.levels}
+
+
+def above(score: float) -> float:
+    return float(np.nextafter(np.float32(score), np.float32(2)))
+
+
+HUNDRED = [at / 200 for at in range(99)]
+
+
+def test_a_group_of_its_own_and_one_that_falls_back(layout: RunLayout) -> None:
+    """Enough images: a threshold of the group's own. Too few: the pooled one, and the table says so."""
+    make(layout, rows_of("screw", HUNDRED) + rows_of("nut", [0.9, 0.1]))
+    found = calibrate(config(layout, image_rate=0.05))
+    # 101 together: the 5th highest of 0.9, 98/200, 97/200, …; of the screws alone the 5th of 98/200, …
+    assert levels(found) == {None: above(95 / 200), ("nut",): above(95 / 200), ("screw",): above(94 / 200)}
+    rows = {row["category"]: row for row in as_table(found).to_pylist()}
+    assert [rows[name]["image_source"] for name in (None, "nut", "screw")] == ["pooled", "pooled", "group"]
+    assert [rows[name]["num_images"] for name in (None, "nut", "screw")] == [101, 2, 99]
+    assert [rows[name]["num_flagged"] for name in (None, "nut", "screw")] == [4, 1, 4]
+    assert rows["nut"]["image_rate_high"] is None  # nobody knows how many of these will be flagged
+    assert rows["screw"]["image_rate_low"] < 0.05 < rows["screw"]["image_rate_high"]
+    assert "1 of 2 groups have too few images" in as_text(found, "t.parquet")
+
+
+def test_the_table_is_what_score_takes(layout: RunLayout, tmp_path: Path) -> None:
+    """Written, and read by `--thresholds`: the same thresholds for the same rows, by any columns."""
+    make(layout, rows_of("screw", HUNDRED, line="a", shift=1) + rows_of("screw", [0.5] * 30, line="b", shift=2))
+    row, save = {"category": "screw", "line": "a", "shift": 1}, str(tmp_path / "t.parquet")
+    for by, score in (("category",), 0.5), (("category", "line"), 94 / 200), (("line", "shift"), 94 / 200):
+        written = calibrate_and_write(config(layout, image_rate=0.05, by=by), save=save)
+        thresholds = read_thresholds(save, MODEL_ID)
+        assert (thresholds.by, thresholds.of(row)) == (by, Threshold(above(score)))
+        assert thresholds.of({"category": "else", "line": None, "shift": 7}) == thresholds.pooled
+        assert written.uri == save
+        assert set(pq.read_table(save)["version"].to_pylist()) == {1}
+
+
+def test_the_default_place(layout: RunLayout) -> None:
+    """In the output, with the time in its name: a calibration replaces no other."""
+    make(layout, rows_of("screw", HUNDRED))
+    written = calibrate_and_write(config(layout), save=None)
+    assert Path(written.uri).parent == Path(layout.root.path) / "thresholds"
+    assert read_thresholds(written.uri, MODEL_ID).pooled.image == above(98 / 200)
+
+
+def test_the_same_bytes_count_once(layout: RunLayout) -> None:
+    """A picture that every night scores, under one name or several, is one picture."""
+    rows = rows_of("screw", HUNDRED)
+    make(layout, rows)
+    other = RunLayout(layout.root, "r2")
+    make(other, [row | {"image_id": f"copy of {row['image_id']}"} for row in rows])
+    found = calibrate(config(layout, run_ids=("r1", "r2")))
+    assert found.levels[0].image.images == 99
+
+
+def test_chosen_by_a_condition(layout: RunLayout) -> None:
+    """SQL on any column of the scores; a comment at its end does no harm."""
+    make(layout, rows_of("screw", HUNDRED, truth="good") + rows_of("screw", [1.0] * 50, truth="scratch"))
+    found = calibrate(config(layout, where="truth = 'good' -- the normal ones"))
+    assert levels(found) == {None: above(98 / 200), ("screw",): above(98 / 200)}
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("nonsense = 1", 'column "nonsense" not found'),
+        ("truth = 'x'", r"no image of r1 fits --where"),
+        ("(", "--where '\\('"),
+        ("category IN (SELECT content FROM read_text('/etc/passwd'))", "disabled by configuration"),
+    ],
+)
+def test_a_condition_that_cannot_be_asked(layout: RunLayout, where: str, message: str) -> None:
+    """Told in DuckDB's words; no condition reads a file."""
+    make(layout, rows_of("screw", HUNDRED))
+    with pytest.raises(InputError, match=message):
+        calibrate(config(layout, where=where))
+
+
+def test_images_without_a_category(layout: RunLayout) -> None:
+    """They are the group of no category, whose row is the pooled one."""
+    make(layout, rows_of(None, HUNDRED) + rows_of("screw", HUNDRED))
+    found = calibrate(config(layout))
+    assert set(levels(found)) == {None, ("screw",)}
+
+
+def test_too_few_images(layout: RunLayout) -> None:
+    """Nothing is guessed: the message says how many it takes."""
+    make(layout, rows_of("screw", HUNDRED))
+    with pytest.raises(InputError, match=r"expected 999 normal images or more \(a rate of 0.001.*got 99"):
+        calibrate(config(layout, image_rate=0.001))
+    with pytest.raises(InputError, match=r"expected 200 normal images or more \(--min-images\), got 99"):
+        calibrate(config(layout, min_images=200))
+
+
+def test_runs_of_two_models(layout: RunLayout) -> None:
+    """Their scores are never taken together."""
+    make(layout, rows_of("screw", HUNDRED))
+    make(RunLayout(layout.root, "r2"), rows_of("screw", HUNDRED), model_id="x" * 32)
+    with pytest.raises(InputError, match=f"the same model, got {MODEL_ID} in r1 and {'x' * 32} in r2"):
+        calibrate(config(layout, run_ids=("r1", "r2")))
+
+
+def test_runs_of_two_rules_of_decoding(layout: RunLayout) -> None:
+    """What is white in a 16-bit picture decides its score."""
+    make(layout, rows_of("screw", HUNDRED))
+    other = CONFIG | {"decode": DECODE | {"bit_depth_range": "0:4095"}}
+    make(RunLayout(layout.root, "r2"), rows_of("screw", HUNDRED), config=other)
+    with pytest.raises(InputError, match="the same rules of decoding"):
+        calibrate(config(layout, run_ids=("r1", "r2")))
+
+
+def test_no_such_run(layout: RunLayout) -> None:
+    """Nor one that is not committed."""
+    with pytest.raises(InputError, match="no committed run"):
+        calibrate(config(layout))
+    put(layout, "scores", rows_of("screw", HUNDRED), COLUMNS)
+    with pytest.raises(InputError, match="was not committed"):
+        calibrate(config(layout, run_ids=("r1",)))
+
+
+@pytest.mark.parametrize("by", [("nope",), ("category", "category"), (), ("pred_mask",), ("run_id",)])
+def test_columns_that_are_none(layout: RunLayout, by: tuple[str, ...]) -> None:
+    """Groups are told by the category and by the run's own columns; the message names them."""
+    make(layout, rows_of("screw", HUNDRED))
+    with pytest.raises(InputError, match="--by: expected"):
+        calibrate(config(layout, by=by))
+
+
+def test_labels(layout: RunLayout) -> None:
+    """F1 is highest half way between 0.3 and 0.7; the text of the column is read as numbers."""
+    rows = rows_of("screw", [at / 100 for at in range(31)], truth="0") + rows_of("screw", [0.7, 0.8], truth="1.0")
+    make(layout, rows + rows_of("nut", [0.1] * 30, truth="0"))
+    found = calibrate(config(layout, labels="truth"))
+    assert levels(found) == pytest.approx({None: 0.5, ("nut",): 0.5, ("screw",): 0.5})
+    rows = {row["category"]: row for row in as_table(found).to_pylist()}
+    assert rows["screw"]["image_f1"] == 1
+    assert (rows["screw"]["image_rule"], rows["screw"]["image_source"]) == ("f1_max", "group")
+    assert rows["nut"]["image_source"] == "pooled"  # it has no anomalous images
+
+
+@pytest.mark.parametrize(("truth", "message"), [("good", "expected 0"), (None, "expected 0"), ("0", "got 99 and 0")])
+def test_labels_that_are_none(layout: RunLayout, truth: str | None, message: str) -> None:
+    """A row without a label is not taken for normal."""
+    make(layout, rows_of("screw", HUNDRED, truth=truth))
+    with pytest.raises(InputError, match=message):
+        calibrate(config(layout, labels="truth"))
+
+
+def test_labels_of_a_column_that_is_not_there(layout: RunLayout) -> None:
+    """The message names those that are."""
+    make(layout, rows_of("screw", HUNDRED))
+    with pytest.raises(InputError, match="--labels: there is no column 'label'"):
+        calibrate(config(layout, labels="label"))
+
+
+@pytest.mark.parametrize(
+    "options", [{"image_rate": 0.0}, {"image_rate": 1.0}, {"pixel_rate": -1}, {"min_images": 0}, {"max_map_images": 0}]
+)
+def test_options_that_cannot_be_meant(options: dict[str, Any]) -> None:
+    """Found before anything is read."""
+    with pytest.raises(InputError, match="expected"):
+        CalibrateConfig(**options)
+
+
+def test_every_image_scores_one(layout: RunLayout) -> None:
+    """No threshold holds: the table has none for the group, and the summary warns."""
+    make(layout, rows_of("screw", [1.0] * 99))
+    found = calibrate(config(layout))
+    assert levels(found) == {None: None, ("screw",): None}
+    assert "WARNING: no threshold holds the rate" in as_text(found, "t")
+
+
+def test_hostile_names(layout: RunLayout) -> None:
+    """A group's name may be anything; on a terminal it is one line without commands."""
+    make(layout, rows_of("a'); DROP TABLE chosen; --\x1b[2J\n", HUNDRED, line='"'))
+    found = calibrate(config(layout, by=("category", "line")))
+    assert len(found.levels) == 2
+    assert "\x1b" not in as_text(found, "t")
