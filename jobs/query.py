@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":  # however it is started, `cops` and `pipeline` are found beside `jobs`
-    sys.path.insert(0, str(ROOT))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tyro
 
@@ -25,7 +24,7 @@ from pipeline.query_text import Form, as_parquet, as_text
 from pipeline.storage import open_root, redact, write_atomic
 from pipeline.store_errors import with_patience
 
-QUERIES = ROOT / "queries"
+QUERIES = Path(__file__).resolve().parents[1] / "queries"
 SETUP = ("macros", "views")  # no questions
 FORMS: dict[str, Form | None] = {".parquet": None, ".csv": "csv", ".json": "json", ".md": "markdown"}
 ALL_ROWS = sys.maxsize

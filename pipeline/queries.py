@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -16,10 +18,14 @@ from pipeline.store_errors import describe
 from pipeline.views import open_views
 
 _ROWS = 8192  # of a batch
+_AGAIN_S = 0.1
 _PARAMETER = re.compile(r"getvariable\('(\w+)'\)")
-_KIND = re.compile(r"^[A-Z][A-Za-z-]*( [A-Za-z-]+)* Error: ")  # DuckDB begins its messages so
+_KIND = re.compile(r"[A-Z][A-Za-z-]*( [A-Za-z-]+)* Error: ")  # DuckDB begins its messages so
+_OF_THE_WORLD = ("IO Error: ", "Out of Memory Error: ")
 _STREAM = "reading the stream registered as"  # … and so goes on where Arrow could not read a file
 _STATEMENTS_WITH_ROWS = {"SELECT", "EXPLAIN", "PRAGMA", "CALL", "MULTI"}  # MULTI: PIVOT
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,17 +78,17 @@ def answer(
     Raises:  InputError: there is no such run or label set, or the SQL is wrong or gives no rows.
              RunError: a part of the tables cannot be read.
     """
-    with open_views(output, run_ids, label_set=label_set) as sql:
-        with _as_errors(query, sql):
-            sql.execute("SET TimeZone = 'UTC'")
-            sql.execute(query.macros)
-            for name, value in query.values.items():
-                sql.execute(f'SET VARIABLE "{name}" = ?', [value])  # it stands in the query: letters and digits
-            rows = _ask(sql, query)
-        yield Answer(schema=rows.schema, batches=_batches(rows, query, sql))
+    with open_views(output, run_ids, label_set=label_set) as sql, ThreadPoolExecutor(1, "query") as thread:
+        asking = _Asking(query, sql, thread)
+        rows = asking.do(lambda: _ask(sql, query))
+        yield Answer(schema=rows.schema, batches=_batches(rows, asking))
 
 
 def _ask(sql: duckdb.DuckDBPyConnection, query: Query) -> pa.RecordBatchReader:
+    sql.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+    sql.execute(query.macros)
+    for name, value in query.values.items():
+        sql.execute(f'SET VARIABLE "{name}" = ?', [value])  # it stands in the query: letters and digits
     statements = sql.extract_statements(query.sql)
     kind = statements[-1].type.name if statements else "nothing"
     if kind not in _STATEMENTS_WITH_ROWS:
@@ -90,24 +96,48 @@ def _ask(sql: duckdb.DuckDBPyConnection, query: Query) -> pa.RecordBatchReader:
     return sql.sql(query.sql).to_arrow_reader(_ROWS)
 
 
-def _batches(rows: pa.RecordBatchReader, query: Query, sql: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
-    with _as_errors(query, sql):
-        yield from rows
+def _batches(rows: pa.RecordBatchReader, asking: _Asking) -> Iterator[pa.RecordBatch]:
+    while (batch := asking.do(lambda: next(rows, None))) is not None:
+        yield batch
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """What DuckDB does, it does in a thread: where the main thread waits in it, Ctrl-C is not always heard."""
+
+    query: Query
+    sql: duckdb.DuckDBPyConnection
+    thread: ThreadPoolExecutor
+
+    def do(self, action: Callable[[], T]) -> T:
+        """Raises:  KeyboardInterrupt: Ctrl-C or SIGTERM came; what was running has ended."""
+        running = self.thread.submit(action)
+        try:
+            with _as_errors(self.query, self.sql):
+                return running.result()
+        except KeyboardInterrupt:
+            while not running.done():
+                self.sql.interrupt()
+                wait([running], _AGAIN_S)
+            raise
 
 
 @contextlib.contextmanager
 def _as_errors(query: Query, sql: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """What DuckDB and Arrow say, in one line."""
+    """What DuckDB says, in one line; it comes as an OSError where rows were given already."""
     try:
         yield
     except (duckdb.Error, pa.ArrowException, OSError) as exc:
-        told, _, place = str(exc).partition("\n\n")
-        told = " ".join(_KIND.sub("", told).split())
-        if _STREAM in told or not isinstance(exc, duckdb.Error):
-            cause = told.partition("failed: ")[2] or describe(exc)
-            raise RunError(f"a part of the tables cannot be read: {cause}; jobs/runs.py verify --all tells which") from exc
+        said, _, place = str(exc).partition("\n\n")
+        kind, told = _KIND.match(said), " ".join(_KIND.sub("", said, count=1).split())
+        if _STREAM in told:
+            cause = f"{told.partition('failed: ')[2]}; jobs/runs.py verify --all tells which"
+            raise RunError(f"a part of the tables cannot be read: {cause}") from exc
+        if kind is None or kind[0] in _OF_THE_WORLD:
+            raise RunError(f"{query.name}: {describe(exc)}") from exc
         near = place.partition("\n")[0].strip()
-        raise InputError(f"{query.name}: {told}{f'; {near}' if near else ''}{_columns_hint(told, sql)}") from exc
+        where = f"; {near}" if near else ""
+        raise InputError(f"{query.name}: {told.rstrip('.')}{where}{_columns_hint(told, sql)}") from exc
 
 
 def _columns_hint(told: str, sql: duckdb.DuckDBPyConnection) -> str:
@@ -115,5 +145,6 @@ def _columns_hint(told: str, sql: duckdb.DuckDBPyConnection) -> str:
     if not told.startswith("Referenced column"):
         return ""
     there = [row[0] for row in sql.sql("SELECT column_name FROM (DESCRIBE scores)").fetchall()]
-    own = ", ".join(name for name in there if name not in SCORES.names and name != "run_id")
-    return f". Beside the columns of every run these scores have {own or 'none'}; --path-fields and --keep-columns of jobs/score.py make some"
+    own = ", ".join(name for name in there if name not in SCORES.names and name != "run_id") or "none"
+    made_by = "--path-fields and --keep-columns of jobs/score.py make some"
+    return f". Beside the columns of every run these scores have {own}; {made_by}"

@@ -100,10 +100,12 @@ def _csv(answer: Answer) -> Iterator[str]:
 def _flat(column: pa.Array) -> pa.Array:
     """As it is where CSV can hold it; else as text, lists and structs as JSON."""
     kind = column.type
-    if pa.types.is_primitive(kind) and not pa.types.is_interval(kind) or pa.types.is_string(kind):
+    if (pa.types.is_primitive(kind) and not pa.types.is_interval(kind)) or pa.types.is_string(kind):
         return column
     plain = [_plain(value, kind) for value in column.to_pylist()]
-    return pa.array([None if one is None else one if isinstance(one, str) else _dump(one) for one in plain], pa.string())
+    return pa.array(
+        [None if one is None else one if isinstance(one, str) else _dump(one) for one in plain], pa.string()
+    )
 
 
 def _json(answer: Answer) -> Iterator[str]:
@@ -129,7 +131,9 @@ def _table(schema: pa.Schema, rows: Sequence[Sequence[Any]], width: int | None) 
 
 def _line(row: Sequence[str], sizes: Sequence[int], to_right: Sequence[bool]) -> str:
     cut = (text if len(text) <= size else _shortened(text, size) for text, size in zip(row, sizes, strict=True))
-    padded = (text.rjust(size) if right else text.ljust(size) for text, size, right in zip(cut, sizes, to_right, strict=True))
+    padded = (
+        text.rjust(size) if right else text.ljust(size) for text, size, right in zip(cut, sizes, to_right, strict=True)
+    )
     return _GAP.join(padded).rstrip()
 
 

@@ -18,8 +18,8 @@ wilson AS (  -- Wilson's score interval; 1.96 deviations either way
         1.96 / (1 + square / labelled) * sqrt(rate * (1 - rate) / labelled + square / (4 * labelled ** 2)) AS half
     FROM counted
 )
-SELECT category, committed_at, run_id, images, labelled, flagged, rate, if(flagged = 0, 0, middle - half) AS rate_low,
-    if(flagged = labelled, 1, middle + half) AS rate_high,
+SELECT category, committed_at, run_id, images, labelled, flagged, rate, if(rate = 0, 0, middle - half) AS rate_low,
+    if(rate = 1, 1, middle + half) AS rate_high,
     rate - lag(rate) OVER (PARTITION BY category, model_id ORDER BY committed_at, run_id) AS change,
     mean_score, lowest_threshold, highest_threshold, model_id
 FROM wilson JOIN runs USING (run_id)

@@ -3,9 +3,9 @@
 -- largest distance of the two cumulative distributions. Flagged: PSI of 0.25 or more, or KS of 0.10 or more, and more than
 -- chance gives in 1 of 100 (psi_chance, ks_chance). Of many categories one is flagged by chance; jobs/report.py
 -- corrects for their number. An image that several of the earlier runs scored counts once in them.
---   night        the run; the one committed last
---   trailing     earlier runs; 14
---   min_images   fewer on either side are not compared; 30
+--   night          the run; the one committed last
+--   trailing_runs  earlier runs; 14
+--   min_images     fewer on either side are not compared; 30
 WITH night AS (
     SELECT coalesce(
         max_by(run_id, (committed_at, run_id)), error('no committed run ' || getvariable('night')::VARCHAR)
@@ -16,7 +16,7 @@ this AS (SELECT run_id, committed_at, model_id FROM runs SEMI JOIN night USING (
 earlier AS (
     SELECT runs.run_id, runs.committed_at FROM runs JOIN this USING (model_id)
     WHERE (runs.committed_at, runs.run_id) < (this.committed_at, this.run_id)
-    ORDER BY runs.committed_at DESC, runs.run_id DESC LIMIT coalesce(getvariable('trailing')::INTEGER, 14)
+    ORDER BY runs.committed_at DESC, runs.run_id DESC LIMIT coalesce(getvariable('trailing_runs')::INTEGER, 14)
 ),
 sample AS (
     SELECT category, pred_score AS score, 1 AS is_now FROM scores SEMI JOIN this USING (run_id)

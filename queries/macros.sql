@@ -58,8 +58,8 @@ CREATE OR REPLACE TEMP MACRO in_mask(pred_mask, x, y) AS (
     SELECT count(*) % 2 = 1 FROM (
         SELECT sum(run) OVER (ORDER BY nth) AS until
         FROM (
-            SELECT unnest(mask_runs(pred_mask.counts)) AS run,
-                generate_subscripts(mask_runs(pred_mask.counts), 1) AS nth
+            SELECT unnest(mask_runs(pred_mask['counts'])) AS run,
+                generate_subscripts(mask_runs(pred_mask['counts']), 1) AS nth
         )
-    ) WHERE until <= x * pred_mask.size[1] + y
+    ) WHERE until <= x * pred_mask['size'][1] + y
 );

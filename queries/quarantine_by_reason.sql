@@ -1,7 +1,7 @@
 -- Quarantine by reason: why images of a run could not be scored, how many, and whether that is more than usual.
 -- Shares are of the images planned; share_before is that of the earlier runs together.
---   night      the run; the one committed last
---   trailing   earlier runs to compare with; 14
+--   night          the run; the one committed last
+--   trailing_runs  earlier runs to compare with; 14
 WITH night AS (
     SELECT coalesce(
         max_by(run_id, (committed_at, run_id)), error('no committed run ' || getvariable('night')::VARCHAR)
@@ -12,7 +12,7 @@ this AS (SELECT run_id, committed_at, planned FROM runs SEMI JOIN night USING (r
 earlier AS (
     SELECT runs.run_id, runs.planned FROM runs CROSS JOIN this
     WHERE (runs.committed_at, runs.run_id) < (this.committed_at, this.run_id)
-    ORDER BY runs.committed_at DESC, runs.run_id DESC LIMIT coalesce(getvariable('trailing')::INTEGER, 14)
+    ORDER BY runs.committed_at DESC, runs.run_id DESC LIMIT coalesce(getvariable('trailing_runs')::INTEGER, 14)
 ),
 before AS (SELECT stage, reason, count(*) AS images FROM quarantine SEMI JOIN earlier USING (run_id) GROUP BY ALL)
 SELECT stage, reason, count(*) AS images, count(*) / (SELECT planned FROM this) AS share,

@@ -61,17 +61,24 @@ SELECT * EXCLUDE (checked) FROM (
     FROM cops_records WHERE list_contains(getvariable('cops_run_records'), place)
 ) WHERE checked;
 
--- Label sets of runs that are there, as they were when they were labelled, with a file for each part of their scores.
+-- Label sets of runs that are there. Those of a run that was discarded since, and scored anew under its id, do not count.
 CREATE OR REPLACE TEMP TABLE cops_label_sets AS
-SELECT made.run_id, made.label_set, made.files
-FROM cops_records AS made JOIN cops_runs AS run ON made.run_id = run.run_id
-WHERE list_contains(getvariable('cops_label_records'), made.place)
-    AND made.format = 'cops-labels/1' AND made.run_committed_at = run.committed_at
-    AND ends_with(made.place, concat('/label_sets/', made.run_id, '/', made.label_set, '.json'))
-    AND cops_are_inside(made.files, [concat('labels/run_id=', made.run_id, '/label_set=', made.label_set)])
-    AND list_transform(made.files, lambda file: file.scores) = list_transform(
-        list_filter(run.files, lambda file: file."table" = 'scores'), lambda file: file.path
-    );
+SELECT run_id, label_set, files FROM (
+    SELECT run.run_id, made.label_set, made.files, CASE
+        WHEN made.format IS DISTINCT FROM 'cops-labels/1'
+            THEN error(made.place || ': expected a record of format cops-labels/1')
+        WHEN made.run_id IS DISTINCT FROM run.run_id OR made.label_set IS DISTINCT FROM made.name
+            THEN error(made.place || ': expected the labels ' || made.name || ' of run ' || run.run_id)
+        WHEN NOT cops_are_inside(made.files, ['labels/run_id=' || run.run_id || '/label_set=' || made.name])
+            OR list_transform(made.files, lambda file: file.scores) IS DISTINCT FROM list_transform(
+                list_filter(run.files, lambda file: file."table" = 'scores'), lambda file: file.path)
+            THEN error(made.place || ': expected one file for each part of the run''s scores')
+        ELSE true
+    END AS checked
+    FROM cops_records AS made
+    JOIN cops_runs AS run ON run.run_id = parse_filename(parse_dirpath(made.place)) AND run.committed_at = made.run_committed_at
+    WHERE list_contains(getvariable('cops_label_records'), made.place)
+) WHERE checked;
 
 -- Exactly these files are read, by name: no pattern, no folder.
 CREATE OR REPLACE TEMP MACRO cops_paths(files, wanted) AS list_transform(
