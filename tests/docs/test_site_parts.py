@@ -53,12 +53,12 @@ def test_what_is_no_item_is_text() -> None:
 )
 def test_links_lead_to_the_same_place_on_the_site(here: str, link: str, on_site: str) -> None:
     """Pages from outside of docs/, pages below it, and files that are shown; what is not there stays as it is."""
-    assert repository_pages.on_site(f"see [it]({link}).", here) == f"see [it]({on_site})."
+    assert repository_pages.relinked(f"see [it]({link}).", here) == f"see [it]({on_site})."
 
 
 def test_a_folder_is_named_and_no_link() -> None:
     """A site has no listing of it."""
-    assert repository_pages.on_site("in [adr/](adr/).", "design.md") == "in adr/."
+    assert repository_pages.relinked("in [adr/](adr/).", "design.md") == "in adr/."
 
 
 def test_help_has_no_frames() -> None:
