@@ -79,8 +79,8 @@ class Options:
     """Images the model takes at once. Default: fit for the device."""
 
     actors: str | None = None
-    """Model actors, MIN:MAX. Default: up to one a GPU, or to half of the CPUs. A cluster that grows is asked for MIN, and
-    grows to MAX."""
+    """Model actors, MIN:MAX. Default: up to one a GPU, or to half of the CPUs. A cluster that grows is asked for
+    MIN, and grows to MAX."""
 
     device: Device = "auto"
     """Where the model runs."""
