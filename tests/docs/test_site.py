@@ -1,9 +1,6 @@
 """The docs site: it builds without a warning, needs no network, and has what the repository has."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,18 +10,9 @@ NOT_ON_THE_SITE = re.compile(r"tests/|README\.md$")
 FETCHED = re.compile(r"""(?:<(?:script|img|iframe|source)\b[^>]*?\bsrc|<link\b[^>]*?\bhref)=["'](https?:)?//|url\(["']?https?:""")
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site as `make docs` builds it: a warning, such as a link that leads nowhere, fails."""
-    folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
-    world = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=world, capture_output=True, text=True, check=False, timeout=900)
-    assert done.returncode == 0, done.stderr
-    return folder
+pytestmark = pytest.mark.timeout(1200)  # the first of them builds it
 
 
-@pytest.mark.timeout(1200)
 def test_every_page_of_the_repository_is_on_the_site(site: Path) -> None:
     """Those of docs/, and those outside of it under their own names."""
     for page in pages():
