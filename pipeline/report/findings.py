@@ -19,6 +19,7 @@ from pipeline.report.words import counted, group_name, interval, listed, number,
 SLOW_SHARE = 0.5  # of the trailing runs' median images/s
 _SEEN_SHARE = 0.5  # of the trailing runs, that a group was in which is missed now
 _LEAST_RUNS = 3
+_LONGEST = 60  # letters of a group's name in a table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,11 @@ class GroupLine:
     before: Rate
     change: int
     drift: Drift
+
+    @property
+    def short(self) -> str:
+        """For a cell of a table; below its distribution it stands in full."""
+        return self.name if len(self.name) <= _LONGEST else f"{self.name[:_LONGEST]}…"
 
 
 @dataclass(frozen=True)

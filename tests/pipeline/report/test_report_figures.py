@@ -39,10 +39,20 @@ def test_an_interval_holds_its_rate(part: int, more: int) -> None:
 
 
 def test_a_change_is_two_intervals_apart() -> None:
-    """Higher, lower, or nothing to say."""
+    """Higher, lower, or nothing to say; by 99 % intervals, or many groups would be flagged by chance."""
     assert Rate(30, 100).changed_from(Rate(10, 1000)) == 1
     assert Rate(10, 1000).changed_from(Rate(30, 100)) == -1
     assert Rate(3, 10).changed_from(Rate(10, 100)) == 0
+    now, before = Rate(16, 164), Rate(28, 664)
+    assert now.interval[0] > before.interval[1]
+    assert now.changed_from(before) == 0
+
+
+def test_chance_seldom_changes_a_rate() -> None:
+    """Of 10,000 comparisons with fourteen nights as large, nothing having changed: one of some hundreds."""
+    rng = np.random.default_rng(0)
+    draws = zip(rng.binomial(500, 0.02, 10_000).tolist(), rng.binomial(7000, 0.02, 10_000).tolist(), strict=True)
+    assert sum(Rate(now, 500).changed_from(Rate(before, 7000)) != 0 for now, before in draws) <= 40
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=200))
