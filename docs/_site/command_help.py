@@ -29,9 +29,9 @@ FRAME = re.compile(r"^[╭╰]─*|─*[╮╯]$")
 SUBCOMMANDS = re.compile(r"\{([a-z][a-z,-]*)\}$", re.MULTILINE)
 INTRODUCTION = """# Commands
 
-What each job answers to `--help`, as of this version. In a checkout they are given as `.venv/bin/python jobs/score.py …`,
-or `python -m jobs.score …`. Exit codes of all of them: 0 done, 1 failed, 2 wrong use, 3 done, but too many bad images, 130
-stopped; [operations](../operations.md#exit-codes) says what to do about each.
+What each job answers to `--help`, as of this version. In a checkout they are given as
+`.venv/bin/python jobs/score.py …`, or `python -m jobs.score …`. Exit codes of all of them: 0 done, 1 failed, 2 wrong
+use, 3 done, but too many bad images, 130 stopped; [operations](../operations.md#exit-codes) says what to do about each.
 """
 
 
@@ -47,7 +47,9 @@ def commands_page() -> str:
     """Raises:  CalledProcessError: a job has no help to give, which ends the building of the site."""
     world = os.environ | {"COLUMNS": str(COLUMNS), "NO_COLOR": "1", "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
     asked = [sys.executable, __file__]
-    done = subprocess.run(asked, cwd=ROOT, env=world, check=True, stdout=subprocess.PIPE, text=True, timeout=300)
+    done = subprocess.run(  # noqa: S603 -- this file
+        asked, cwd=ROOT, env=world, check=True, stdout=subprocess.PIPE, text=True, timeout=300
+    )
     return "\n".join([INTRODUCTION, *(_section(title, text) for title, text in json.loads(done.stdout))])
 
 

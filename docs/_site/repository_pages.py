@@ -37,7 +37,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, *, page: Page, **_: object) -> str:
     """The page with its links as the site has them; what leads nowhere is left, for MkDocs to find."""
     here = page.file.src_uri
     if here.startswith(f"{SHOWN_BELOW}/"):

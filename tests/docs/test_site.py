@@ -7,7 +7,9 @@ import pytest
 from test_links import ROOT, pages
 
 NOT_ON_THE_SITE = re.compile(r"tests/|README\.md$")
-FETCHED = re.compile(r"""(?:<(?:script|img|iframe|source)\b[^>]*?\bsrc|<link\b[^>]*?\bhref)=["'](https?:)?//|url\(["']?https?:""")
+FETCHED = re.compile(
+    r"""(?:<(?:script|img|iframe|source)\b[^>]*?\bsrc|<link\b[^>]*?\bhref)=["'](https?:)?//|url\(["']?https?:"""
+)
 
 
 pytestmark = pytest.mark.timeout(1200)  # the first of them builds it
@@ -33,7 +35,9 @@ def test_docstrings_are_sections_not_one_line(site: Path) -> None:
     """Each parameter and each error of a function stands for itself, with its type."""
     page = (site / "reference" / "cops.html").read_text("utf-8")
     assert 'id="cops.maps.anomaly_map"' in page
-    shown = re.sub(r"<[^>]+>", "", page[page.index('id="cops.maps.anomaly_map"') : page.index('id="cops.maps.axis_operator"')])
+    shown = re.sub(
+        r"<[^>]+>", "", page[page.index('id="cops.maps.anomaly_map"') : page.index('id="cops.maps.axis_operator"')]
+    )
     for text in ("Parameters:", "patch_scores", "image_size", "rows", "Raises:", "ShapeError", "Returns:", "Source:"):
         assert text in shown
     assert "Args:" not in page

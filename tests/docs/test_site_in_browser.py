@@ -14,7 +14,16 @@ import pytest
 
 pytestmark = [pytest.mark.debian, pytest.mark.timeout(1200)]
 _OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars")
-PAGES = ("index", "tutorial", "faq", "tables", "operations", "reference/commands", "reference/cops", "reference/pipeline")
+PAGES = (
+    "index",
+    "tutorial",
+    "faq",
+    "tables",
+    "operations",
+    "reference/commands",
+    "reference/cops",
+    "reference/pipeline",
+)
 
 
 @pytest.fixture(scope="module")

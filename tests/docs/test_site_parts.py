@@ -18,11 +18,13 @@ def test_items_of_one_line_become_items() -> None:
     docstring = (
         "One sentence.\n\n"
         "Args:    scores: (g, g) or\n         (b, g, g).   size: the side: px.\n         low, high: the ends.\n"
-        "Raises:  ShapeError: no square grid.   InputError: it is `None`.\nSource:  the paper, 3.1;\n         differs: so."
+        "Raises:  ShapeError: no square grid.   InputError: it is `None`.\n"
+        "Source:  the paper, 3.1;\n         differs: so."
     )
     assert house_docstrings.to_google(docstring) == (
         "One sentence.\n\n\n"
-        "Args:\n    scores: (g, g) or (b, g, g).\n    size: the side: px.\n    low: the ends.\n    high: the ends.\n\n\n"
+        "Args:\n    scores: (g, g) or (b, g, g).\n    size: the side: px.\n"
+        "    low: the ends.\n    high: the ends.\n\n\n"
         "Raises:\n    ShapeError: no square grid.\n    InputError: it is `None`.\n\n\n"
         "**Source:** the paper, 3.1; differs: so."
     )
@@ -35,7 +37,7 @@ def test_other_docstrings_stay(docstring: str) -> None:
 
 
 def test_what_is_no_item_is_text() -> None:
-    """"What `work` raises" names no error."""
+    """Words that name no error stay together."""
     assert house_docstrings.to_google("Raises:  what `work` raises.") == "**Raises:** what `work` raises."
 
 
