@@ -19,38 +19,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mkdocs.config.defaults import MkDocsConfig
-    from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = "reference/commands.md"
 COLUMNS = 84
 FRAME = re.compile(r"^[╭╰]─*|─*[╮╯]$")
 SUBCOMMANDS = re.compile(r"\{([a-z][a-z,-]*)\}$", re.MULTILINE)
-INTRODUCTION = """# Commands
-
-What each job answers to `--help`, as of this version. In a checkout they are given as
-`.venv/bin/python jobs/score.py …`, or `python -m jobs.score …`. Exit codes of all of them: 0 done, 1 failed, 2 wrong
-use, 3 done, but too many bad images, 130 stopped; [operations](../operations.md#exit-codes) says what to do about each.
-"""
 
 
-def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    from mkdocs.structure.files import File  # noqa: PLC0415 -- not needed to ask the jobs
-
-    files.append(File.generated(config, PAGE, content=commands_page()))
-    return files
+def on_page_markdown(markdown: str, *, page: Page, **_: object) -> str:
+    """What stands in the repository, and below it what the jobs say."""
+    return f"{markdown}\n{all_help()}" if page.file.src_uri == PAGE else markdown
 
 
 @cache
-def commands_page() -> str:
+def all_help() -> str:
     """Raises:  CalledProcessError: a job has no help to give, which ends the building of the site."""
     world = os.environ | {"COLUMNS": str(COLUMNS), "NO_COLOR": "1", "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
     asked = [sys.executable, __file__]
     done = subprocess.run(  # noqa: S603 -- this file
         asked, cwd=ROOT, env=world, check=True, stdout=subprocess.PIPE, text=True, timeout=300
     )
-    return "\n".join([INTRODUCTION, *(_section(title, text) for title, text in json.loads(done.stdout))])
+    return "\n".join(_section(title, text) for title, text in json.loads(done.stdout))
 
 
 def job_files() -> list[str]:
@@ -79,7 +70,7 @@ def help_text(command: str, *words: str) -> str:
             runpy.run_module(command.removeprefix("python -m "), run_name="__main__", alter_sys=True)
         else:
             runpy.run_path(command, run_name="__main__")  # below ROOT: a path as people give it
-    text = said.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    text = said.buffer.getvalue().decode()
     if not text.startswith("usage: "):
         raise RuntimeError(f"{command}: expected a help text, got {text!r}")
     return text
