@@ -1,13 +1,14 @@
 -- Anomaly rate over time: the share of images at or above their threshold, run by run, with its 95 % interval.
--- Images without a threshold are in `images` alone. Two runs whose intervals do not meet differ by more than chance; so do
--- runs of other thresholds or models, which is why these are told.
+-- Images without a threshold are in `images` alone. Two runs whose intervals do not meet differ by more than chance;
+-- so do runs of other thresholds or models, which is why these are told.
 --   category       only this one; all together
 --   per_category   true: each category in a row of its own; false
 WITH counted AS (
     SELECT if(
             coalesce(getvariable('per_category')::BOOLEAN, getvariable('category') IS NOT NULL), scores.category, NULL
-        ) AS category, run_id, count(*) AS images, count(pred_label) AS labelled, count(*) FILTER (pred_label = 1) AS flagged,
-        avg(pred_score) AS mean_score, min(image_threshold) AS lowest_threshold, max(image_threshold) AS highest_threshold
+        ) AS category, run_id, count(*) AS images, count(pred_label) AS labelled,
+        count(*) FILTER (pred_label = 1) AS flagged, avg(pred_score) AS mean_score,
+        min(image_threshold) AS lowest_threshold, max(image_threshold) AS highest_threshold
     FROM scores
     WHERE getvariable('category') IS NULL OR scores.category = getvariable('category')::VARCHAR
     GROUP BY ALL

@@ -1,8 +1,8 @@
 -- Drift: whether the scores of a run are distributed as those of the runs before it, of the same model.
 -- PSI is the sum of (p - q) ln(p / q) over the deciles of the earlier scores, half an image added to each; KS is the
--- largest distance of the two cumulative distributions. Flagged: PSI of 0.25 or more, or KS of 0.10 or more, and more than
--- chance gives in 1 of 100 (psi_chance, ks_chance). Of many categories one is flagged by chance; jobs/report.py
--- corrects for their number. An image that several of the earlier runs scored counts once in them.
+-- largest distance of the two cumulative distributions. Drift: PSI of 0.25 or more, or KS of 0.10 or more, and more
+-- than chance gives in 1 of 100 (psi_chance, ks_chance): so with many categories now and then by chance alone. An image
+-- that several of the earlier runs scored counts once in them.
 --   night          the run; the one committed last
 --   trailing_runs  earlier runs; 14
 --   min_images     fewer on either side are not compared; 30
@@ -32,7 +32,9 @@ grouped AS (
 ),
 size AS (
     SELECT scope, category, count(*) FILTER (is_now = 1) AS images, count(*) FILTER (is_now = 0) AS before,
-        list_distinct(quantile_disc(score, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) FILTER (is_now = 0)) AS deciles,
+        list_distinct(
+            quantile_disc(score, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) FILTER (is_now = 0)
+        ) AS deciles,
         avg(score) FILTER (is_now = 1) AS mean_score, avg(score) FILTER (is_now = 0) AS mean_before
     FROM grouped GROUP BY scope, category
 ),

@@ -1,6 +1,6 @@
 -- Duplicates by content hash: pictures that lie in the archive under more than one name, byte for byte the same.
--- The same image scored by several runs is no duplicate. Copies in several categories are wrong in one of them at least;
--- score_spread is above 0.00001 only if something other than the picture changed a score of one model.
+-- The same image scored by several runs is no duplicate. Copies in several categories are wrong in one of them at
+-- least; score_spread is above 0.00001 only if something other than the picture changed a score of one model.
 --   count   pictures; 50
 WITH copied AS (
     SELECT content_hash FROM scores WHERE content_hash IS NOT NULL

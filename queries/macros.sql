@@ -1,4 +1,4 @@
--- Masks and maps in SQL, for any DuckDB 2: `.read queries/macros.sql`. jobs/query.py knows them already.
+-- Masks and maps in SQL, for DuckDB from 1.5 on: `.read queries/macros.sql`. jobs/query.py knows them already.
 --
 --   patch_grid(patch_scores, map_size)  the anomaly map's g rows of g scores: FLOAT[][]
 --   patch_values(patch_scores)          the same in one list, row by row: FLOAT[]

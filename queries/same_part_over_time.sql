@@ -9,20 +9,20 @@ WITH seen AS (
         ) AS part, committed_at, run_id, pred_score, pred_label, mask_area, image_uri
     FROM scores JOIN runs USING (run_id)
 ),
-compared AS (
-    SELECT *, pred_score - lag(pred_score) OVER timeline AS change,
-        last_value(pred_score) OVER part_whole - first_value(pred_score) OVER part_whole AS rise
+part AS (
+    SELECT model_id, category, part,
+        max_by(pred_score, (committed_at, run_id, image_uri))
+            - min_by(pred_score, (committed_at, run_id, image_uri)) AS rise
     FROM seen
     WHERE part <> '' AND part = coalesce(getvariable('part')::VARCHAR, part)
-    WINDOW timeline AS (PARTITION BY model_id, category, part ORDER BY committed_at, run_id, image_uri),
-        part_whole AS (
-            PARTITION BY model_id, category, part ORDER BY committed_at, run_id, image_uri
-            ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
-        )
-    QUALIFY count(*) OVER (PARTITION BY model_id, category, part) > 1 OR getvariable('part') IS NOT NULL
+    GROUP BY ALL
+    HAVING count(*) > 1 OR getvariable('part') IS NOT NULL
+    ORDER BY rise DESC, model_id, category, part
+    LIMIT if(getvariable('part') IS NULL, coalesce(getvariable('count')::BIGINT, 5), 1000000)
 )
-SELECT category, part, committed_at, pred_score, change, pred_label, mask_area, run_id, model_id, image_uri
-FROM compared
-QUALIFY dense_rank() OVER (ORDER BY rise DESC, model_id, category, part) <= if(
-    getvariable('part') IS NULL, coalesce(getvariable('count')::INTEGER, 5), 1000000)
-ORDER BY rise DESC, model_id, category, part, committed_at, run_id, image_uri;
+SELECT seen.category, seen.part, committed_at, pred_score, pred_score - lag(pred_score) OVER timeline AS change,
+    pred_label, mask_area, run_id, seen.model_id, image_uri
+FROM seen JOIN part
+ON seen.part = part.part AND seen.model_id = part.model_id AND seen.category IS NOT DISTINCT FROM part.category
+WINDOW timeline AS (PARTITION BY seen.model_id, seen.category, seen.part ORDER BY committed_at, run_id, image_uri)
+ORDER BY rise DESC, seen.model_id, seen.category, seen.part, committed_at, run_id, image_uri;

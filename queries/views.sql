@@ -1,4 +1,4 @@
--- Committed runs as views, for DuckDB's own shell and every client of DuckDB 2, without this package:
+-- Committed runs as views, for DuckDB's own shell and every client of DuckDB from 1.5 on, without this package:
 --
 --     SET VARIABLE output = 'out';
 --     .read queries/views.sql
@@ -54,14 +54,17 @@ SELECT * EXCLUDE (checked) FROM (
         WHEN run_id IS DISTINCT FROM name THEN error(place || ': expected the record of run ' || name)
         WHEN committed_at IS NULL OR files IS NULL THEN error(place || ': lacks when it was committed, or its files')
         WHEN NOT cops_are_inside(files, ['scores/run_id=' || name, 'quarantine/run_id=' || name])
+            OR list_contains(list_transform(files, lambda file: starts_with(file.path, file."table" || '/')), false)
             OR length(files) <> length(list_distinct(list_transform(files, lambda file: file.path)))
-            THEN error(place || ': expected each file once, as scores/run_id=' || name || '/<name>.parquet or quarantine/…')
+            THEN error(concat(
+                place, ': expected each file once, as scores/run_id=', name, '/<name>.parquet or quarantine/…'))
         ELSE true
     END AS checked
     FROM cops_records WHERE list_contains(getvariable('cops_run_records'), place)
 ) WHERE checked;
 
--- Label sets of runs that are there. Those of a run that was discarded since, and scored anew under its id, do not count.
+-- Label sets of runs that are there. Those of a run that was discarded since, and scored anew under its id, do not
+-- count.
 CREATE OR REPLACE TEMP TABLE cops_label_sets AS
 SELECT run_id, label_set, files FROM (
     SELECT run.run_id, made.label_set, made.files, CASE
@@ -76,7 +79,8 @@ SELECT run_id, label_set, files FROM (
         ELSE true
     END AS checked
     FROM cops_records AS made
-    JOIN cops_runs AS run ON run.run_id = parse_filename(parse_dirpath(made.place)) AND run.committed_at = made.run_committed_at
+    JOIN cops_runs AS run
+    ON run.run_id = parse_filename(parse_dirpath(made.place)) AND run.committed_at = made.run_committed_at
     WHERE list_contains(getvariable('cops_label_records'), made.place)
 ) WHERE checked;
 
@@ -95,7 +99,7 @@ SET VARIABLE cops_labels = (
     SELECT coalesce(flatten(list(cops_paths(files, NULL) ORDER BY run_id, label_set)), []) FROM cops_label_sets
 );
 
--- Types and order of the columns, whatever the files have: cops_no_… are empty. Columns of a run's own come after them.
+-- Types and order of the columns, whatever the files have: cops_no_… are empty. A run's own columns come after them.
 CREATE OR REPLACE TEMP VIEW cops_no_scores AS
 SELECT NULL::VARCHAR AS image_id, NULL::VARCHAR AS image_uri, NULL::VARCHAR AS shard, NULL::VARCHAR AS content_hash,
     NULL::VARCHAR AS category, NULL::INTEGER AS width, NULL::INTEGER AS height, NULL::VARCHAR AS format,

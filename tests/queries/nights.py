@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -88,11 +89,13 @@ def by_views(output: str, query: str, **values: str) -> pa.Table:
 
 def shell(output: str, **values: str) -> duckdb.DuckDBPyConnection:
     """As DuckDB's own shell does: views.sql, and nothing of ours in Python."""
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
-    for name, value in {"output": output, **values}.items():
-        connection.execute(f"SET VARIABLE {name} = ?", [value])
-    connection.execute(sql_of("views"))
+    with contextlib.ExitStack() as unless_all_is_well:
+        connection = unless_all_is_well.enter_context(duckdb.connect())
+        connection.execute("SET TimeZone = 'UTC'")
+        for name, value in {"output": output, **values}.items():
+            connection.execute(f"SET VARIABLE {name} = ?", [value])
+        connection.execute(sql_of("views"))
+        unless_all_is_well.pop_all()
     return connection
 
 

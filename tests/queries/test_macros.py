@@ -1,5 +1,6 @@
 """Masks and maps in SQL: the same as `pipeline.masks` makes of them."""
 
+import contextlib
 from collections.abc import Iterator
 
 import duckdb
@@ -14,10 +15,16 @@ from nights import sql_of
 from pipeline import masks
 
 
-@pytest.fixture(scope="module")
-def sql() -> Iterator[duckdb.DuckDBPyConnection]:
+@contextlib.contextmanager
+def connected() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as connection:
         connection.execute(sql_of("macros"))
+        yield connection
+
+
+@pytest.fixture
+def sql() -> Iterator[duckdb.DuckDBPyConnection]:
+    with connected() as connection:
         yield connection
 
 
@@ -38,24 +45,26 @@ def test_every_float16(sql: duckdb.DuckDBPyConnection) -> None:
 
 
 @given(arrays.arrays("<f2", st.tuples(st.integers(1, 5), st.integers(1, 5)), elements=st.floats(0, 1, width=16)))
-def test_patch_grid(sql: duckdb.DuckDBPyConnection, grid: np.ndarray) -> None:
+def test_patch_grid(grid: np.ndarray) -> None:
     """Row by row, to the last bit."""
     row = {"patch_scores": grid.tobytes(), "map_size": list(grid.shape)}
-    found = one(sql, "patch_grid(?::BLOB, ?::SMALLINT[])", row["patch_scores"], row["map_size"])
-    np.testing.assert_array_equal(np.array(found, np.float32), masks.patch_grid(row))
-    assert one(sql, "list_max(patch_values(?::BLOB))", row["patch_scores"]) == grid.max()
+    with connected() as sql:
+        found = one(sql, "patch_grid(?::BLOB, ?::SMALLINT[])", row["patch_scores"], row["map_size"])
+        np.testing.assert_array_equal(np.array(found, np.float32), masks.patch_grid(row))
+        assert one(sql, "list_max(patch_values(?::BLOB))", row["patch_scores"]) == grid.max()
 
 
 @settings(max_examples=60)
 @given(arrays.arrays(bool, st.tuples(st.integers(1, 40), st.integers(1, 40))), st.data())
-def test_masks(sql: duckdb.DuckDBPyConnection, mask: np.ndarray, data: st.DataObject) -> None:
+def test_masks(mask: np.ndarray, data: st.DataObject) -> None:
     """Runs, area, and whether a pixel is in it."""
     encoded = masks.encode(mask)
-    assert one(sql, "mask_runs(?)", encoded["counts"]) == masks.run_lengths(encoded["counts"]).tolist()
-    assert one(sql, "mask_area_of(?)", encoded["counts"]) == mask.sum()
     y, x = (data.draw(st.integers(0, side - 1)) for side in mask.shape)
     struct = "{'size': ?::INTEGER[], 'counts': ?}"
-    assert one(sql, f"in_mask({struct}, {x}, {y})", encoded["size"], encoded["counts"]) == mask[y, x]
+    with connected() as sql:
+        assert one(sql, "mask_runs(?)", encoded["counts"]) == masks.run_lengths(encoded["counts"]).tolist()
+        assert one(sql, "mask_area_of(?)", encoded["counts"]) == mask.sum()
+        assert one(sql, f"in_mask({struct}, {x}, {y})", encoded["size"], encoded["counts"]) == mask[y, x]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4000, 3000), (1, 70_000)])

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nights import A, Ask, B, bad, image, night, when
+from nights import A, Ask, B, bad, image, night, sql_of, when
 from run_making import put
 from scipy.stats import chi2, ks_2samp, kstwobign
 
 from pipeline.layout import RunLayout
+from pipeline.report import drift as report_drift
 
 
 def columns(rows: list[dict], *names: str) -> list[tuple]:
@@ -67,7 +68,7 @@ def test_what_is_compared(output: str, ask: Ask) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_drift_by_scipy(output: str, ask: Ask, seed: int) -> None:
-    """PSI by NumPy, D by SciPy, on scores with many ties; what chance gives, by SciPy's distributions."""
+    """PSI by NumPy, D by SciPy, on scores with many ties, and as the report has them; chance by SciPy."""
     rng = np.random.default_rng(seed)
     before, now = (np.round(rng.beta(1, 4 - shift, count), 2).astype("f4") for shift, count in ((0, 400), (1, 90)))
     before[:100] = 0.0
@@ -82,6 +83,17 @@ def test_drift_by_scipy(output: str, ask: Ask, seed: int) -> None:
     size = 1 / 90 + 1 / 400
     assert found["psi_chance"] == pytest.approx(chi2.ppf(0.99, len(edges)) * size, rel=0.01)
     assert found["ks_chance"] == pytest.approx(kstwobign.ppf(0.99) * size**0.5, rel=1e-3)
+    values = np.unique(np.concatenate([now, before]))
+    counts = [np.bincount(np.searchsorted(values, side), minlength=len(values)) for side in (now, before)]
+    assert (found["psi"], found["ks"]) == pytest.approx((report_drift.psi(*counts)[0], report_drift.ks(*counts)))
+
+
+def test_the_same_rule_as_in_the_report(output: str) -> None:
+    """Its limits, as the query and its heading have them."""
+    sql = sql_of("drift")
+    assert f"psi >= greatest({report_drift.PSI_LIMIT:.2f}, psi_chance)" in sql
+    assert f"ks >= greatest({report_drift.KS_LIMIT:.2f}, ks_chance)" in sql
+    assert f"getvariable('min_images')::INTEGER, {report_drift.MIN_IMAGES})" in sql
 
 
 def test_new_categories(output: str, ask: Ask) -> None:
@@ -141,6 +153,12 @@ def test_throughput(output: str, ask: Ask) -> None:
     assert columns(
         [found], "run_id", "scored", "images_per_s", "wall_s", "read_s", "score_s", "device", "precision"
     ) == [("n1", 2, 2.5, 61.0, 0.5, 0.5, "cpu", "float32")]
+
+
+def test_throughput_of_a_resumed_run(output: str, ask: Ask) -> None:
+    """Its wall clock is the last attempt's, in which not all bytes were read."""
+    night(output, "n1", "2026-03-02T04:00", images("p", [0.1, 0.2]), attempts=2)
+    assert columns(ask("throughput"), "attempts", "wall_s", "mb_per_s") == [(2, 61.0, None)]
 
 
 def test_a_record_of_an_earlier_version(output: str, ask: Ask) -> None:

@@ -121,6 +121,8 @@ def test_nothing_is_committed(output: str) -> None:
         ({"files": None}, "or its files"),
         ({"files": [{"table": "scores", "path": "../../secret.parquet"}]}, "expected each file once"),
         ({"files": [{"table": "scores", "path": "/etc/passwd"}]}, "expected each file once"),
+        ({"files": [{"table": "scores", "path": "quarantine/run_id=n1/part-1.parquet"}]}, "expected each file once"),
+        ({"files": [{"table": "runs", "path": "scores/run_id=n1/part-1.parquet"}]}, "expected each file once"),
         ({"files": [{"table": "scores", "path": "scores/run_id=n2/part-1.parquet"}]}, "expected each file once"),
         ({"files": [{"table": "scores", "path": "scores/run_id=n1/*.parquet"}]}, "expected each file once"),
         ({"files": [{"table": "scores", "path": "scores/run_id=n1/../x.parquet"}]}, "expected each file once"),
