@@ -24,11 +24,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from model import pictures
 from pages import ROOT, footer, table, write
 from scale import encode_jpeg
 
 from pipeline import commit, masks
+from pipeline.label_sets import FORMAT, LABELS, LabelLayout
 from pipeline.layout import RunLayout
 from pipeline.parts import parquet_bytes, part_name
 from pipeline.schema import QUARANTINE_FILE, RUN_FORMAT, SCORES
@@ -37,6 +39,7 @@ _CATEGORIES, _LINES, _PICTURES, _SIDE_PX = 20, 4, 16, 1024
 _GRID, _PART = 24, 8192
 _THRESHOLD, _PIXEL_THRESHOLD = 0.5, 0.35
 _ANOMALOUS = 0.01
+_LABEL_SET = "other"
 _BAD = 200  # of every night's images, in quarantine
 _REGION = {"x": 300, "y": 200, "width": 120, "height": 80, "area": 7200, "peak_score": 0.9}
 
@@ -52,8 +55,11 @@ def main() -> None:
         folder = options.folder or Path(temporary)
         if not (folder / "out/runs").exists():
             make_nights(folder, options.images, options.nights)
+        if not (folder / "out/label_sets").exists():
+            label_nights(folder)
         forms = {
             "the whole report": [],
+            "by a label set that every night has": ["--label-set", _LABEL_SET],
             "by category and line": ["--by", "category,line"],
             "without pictures": ["--no-pictures"],
             "without earlier nights": ["--trailing", "0"],
@@ -200,6 +206,21 @@ def _commit(layout: RunLayout, at: datetime.datetime, images: int) -> None:
         "images_per_s": images / 10_000, "files": commit.file_records(files),
     }  # fmt: skip
     layout.write_json(layout.commit_path, json.loads(json.dumps(record)))
+
+
+def label_nights(folder: Path) -> None:
+    """A label set for each night, with the labels that it has already."""
+    for path in sorted((folder / "out/runs").glob("*.json")):
+        layout, record = RunLayout.at(str(folder / "out"), path.stem), json.loads(path.read_text())
+        labels, files = LabelLayout(layout, _LABEL_SET), []
+        for number, part in enumerate(one for one in record["files"] if one["table"] == "scores"):
+            made = Path(labels.part_path(f"part-{number:05d}.parquet"))
+            made.parent.mkdir(parents=True, exist_ok=True)
+            rows = pq.ParquetFile(layout.root.join(part["path"])).read(LABELS.names)
+            made.write_bytes(parquet_bytes(rows))
+            files.append({"path": layout.below_root(str(made)), "scores": part["path"], "rows": part["rows"]})
+        told = {"format": FORMAT, "run_id": layout.run_id, "label_set": _LABEL_SET, "files": files}
+        layout.write_json(labels.record_path, told | {"run_committed_at": record["committed_at"]})
 
 
 if __name__ == "__main__":

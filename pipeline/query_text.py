@@ -128,7 +128,7 @@ def _table(schema: pa.Schema, rows: Sequence[Sequence[Any]], width: int | None) 
     head = [shown(name) for name in schema.names]
     cells = [head, *_cells(schema, rows)]
     to_right = [_is_number(field.type) for field in schema]
-    least = [sys.maxsize if right else max(_LEAST, len(name)) for right, name in zip(to_right, head, strict=True)]
+    least = [_least(field) for field in schema]
     sizes = _sizes([max(len(row[at]) for row in cells) for at in range(len(schema))], least, width)
     return "\n".join(_line(row, sizes, to_right) for row in cells)
 
@@ -154,6 +154,12 @@ def _sizes(sizes: Sequence[int], least: Sequence[int], width: int | None) -> lis
             break
         fitting[max(spare, key=fitting.__getitem__)] -= 1
     return fitting
+
+
+def _least(field: pa.Field) -> int:
+    """How narrow a column may become: numbers and times are cut never, text not below its heading."""
+    is_text = not _is_number(field.type) and not pa.types.is_temporal(field.type)
+    return max(_LEAST, len(shown(field.name))) if is_text else sys.maxsize
 
 
 def _shortened(text: str, size: int) -> str:

@@ -27,6 +27,7 @@ MOST_GROUPS = 300
 _MOST_CELLS = 100_000  # groups times runs
 _BATCH = 1_000_000
 _EXAMPLES = 5
+_MEMORY_LIMIT = "512MB"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +113,7 @@ def gather(
     """Raises:  InputError: a run has no such column or label set, or the columns make too many groups."""
     before = [str(record["run_id"]) for record in window.before]
     with open_views(output, [*before, *window.run_ids], label_set=label_set) as sql:
+        sql.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'")  # a label set is a join of every image: it spills earlier
         _require_columns(sql, by)
         cells = _cells(sql, by)
         quarantine = _quarantine(sql, window.run_ids)
@@ -244,7 +246,7 @@ def _of_the_condition() -> Iterator[None]:
 def _quarantine(sql: duckdb.DuckDBPyConnection, run_ids: Sequence[str]) -> tuple[Bad, ...]:
     sql.register("report_now", pa.table({"run_id": list(run_ids)}))
     rows = sql.execute(
-        f"""SELECT stage, reason, count(*), list_slice(list_sort(list(image_uri)), 1, {_EXAMPLES})
+        f"""SELECT stage, reason, count(*), min(image_uri, {_EXAMPLES})
             FROM quarantine SEMI JOIN report_now USING (run_id) GROUP BY ALL ORDER BY count(*) DESC, stage, reason"""
     ).fetchall()
     return tuple(
