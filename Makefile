@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 RUN_ID ?= $(shell date -u +run-%Y-%m-%dT%H-%M-%SZ)
 ARGS   ?=
 
-.PHONY: help setup score evaluate test test-all check audit fuzz bench chaos embedded-model submit
+.PHONY: help setup score evaluate test test-all check docs lint-cluster audit fuzz bench chaos embedded-model submit
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -41,6 +41,12 @@ check: setup  ## format, lint, types, layers: what CI runs before the tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: setup  ## the site of docs/ with the API's reference, in build/site
+	$(BIN)/python -m mkdocs build --strict --quiet --site-dir build/site
+
+lint-cluster: setup  ## what Ray does not look at in cluster.yaml; CLUSTER=mine.yaml
+	$(BIN)/python deploy/lint.py $(or $(CLUSTER),cluster.yaml)
 
 audit:  ## known vulnerabilities of what constraints.txt pins; needs a network, and fails without one
 	$(PYTHON) -m venv $(VENV)-audit

@@ -48,8 +48,8 @@ def main() -> None:
         page = [
             "# False alarms of calibrated thresholds on fresh normal images",
             "",
-            "Procedural pictures without defects, scored by `embedded`; the half whose ids begin with 0 to 7",
-            "calibrates, the other half is fresh. `jobs/calibrate.py`, then `jobs/label.py`, then counting what the labels say.",
+            "Procedural pictures without defects, scored by `embedded`; those whose ids begin with 0 to 7 calibrate,",
+            "the others are fresh. `jobs/calibrate.py`, then `jobs/label.py`, then counting what the labels say.",
         ]
         for rate in (0.01, 0.05):
             page += ["", *of_rate(output, rate, Path(folder))]

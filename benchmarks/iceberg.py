@@ -26,6 +26,7 @@ from pipeline.schema import RUN_FORMAT, SCORES
 
 RUN, SIDE = "run-2026-11-23T01-00-00Z", 37
 PART_ROWS = 8192
+SAME = "the same again"
 
 
 def main() -> None:
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--result", type=Path, default=pages.ROOT / "benchmarks/results/iceberg.md")
     options = parser.parse_args()
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="cops-iceberg-") as folder:
         output, lake = f"{folder}/out", f"{folder}/lake"
         # In a process of its own, so that its memory is not counted.
@@ -47,7 +49,8 @@ def main() -> None:
     header = ("", "seconds", "MB/s", "ms an image", "driver, MiB at most", "snapshots", "data files")
     head = ["# Publishing into Iceberg tables", "", f"`python benchmarks/iceberg.py --rows {options.rows}`", ""]
     told = f"{options.rows:,} rows with a map of {SIDE}×{SIDE} and no mask, {num_bytes / 1e6:,.0f} MB in parts of "
-    told += f"{PART_ROWS:,} rows; a local disk, a catalog in SQLite."
+    told += f"{PART_ROWS:,} rows; a local disk, a catalog in SQLite. "
+    told += f"Load of the machine before it, of other work: {load:.0f}."
     pages.write([*head, *pages.table(header, lines), "", *pages.footer(told)], options.result)
 
 
@@ -95,7 +98,7 @@ def ours(output: str, num_bytes: int, what: str) -> list[str]:
 
 def again(output: str, num_bytes: int) -> list[list[str]]:
     """The same run again; and the run in the place of another of its id, as after a discard."""
-    same = ours(output, num_bytes, "the same again")
+    same = ours(output, num_bytes, SAME)
     path = Path(RunLayout.at(output, RUN).commit_path)
     record = json.loads(path.read_text())
     record["files"][0]["footer_sha256"] = "0" * 64
@@ -151,7 +154,8 @@ def line(what: str, began: float, num_bytes: int, name: str, output: str, cpu: f
     assert table.scan().count() == rows
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     files = len(list(table.scan().plan_files()))
-    cells = [f"{took:.1f}", f"{num_bytes / 1e6 / took:,.0f}", f"{work * 1000 / rows:.3f}", f"{peak:,.0f}"]
+    rate = f"{num_bytes / 1e6 / took:,.0f}" if what != SAME else "–"
+    cells = [f"{took:.1f}", rate, f"{work * 1000 / rows:.3f}", f"{peak:,.0f}"]
     return [what, *cells, f"{len(table.snapshots())}", f"{files}"]
 
 

@@ -1,6 +1,7 @@
 """What counting for Prometheus costs: of a call of the model, of a part, and of a whole job with a model of no cost.
 
-`python benchmarks/telemetry.py`. Writes a page to benchmarks/results/. A job with counts and one without take turns.
+`python benchmarks/telemetry.py`. Writes a page to benchmarks/results/. A job with counts and one without
+run at the same time, so that whatever else the machine does slows both.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -34,7 +36,7 @@ _BATCH = 32
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results/telemetry.md")
     options = parser.parse_args()
     connect()
@@ -51,7 +53,7 @@ def main() -> None:
         f"A part of {_PART_ROWS:,} rows, one in a hundred bad: {1e3 * part_s:.1f} ms, "
         f"{1e9 * part_s / _PART_ROWS:,.0f} ns an image.",
         "",
-        f"A job of {options.images:,} images, with a model that looks at nothing, in batches of {_BATCH}:",
+        f"A job of {options.images:,} images, with a model that looks at nothing, in batches of 4:",
         "",
         *table(
             ["", "processor time an image, ms (each round)", "middle"],
@@ -62,7 +64,7 @@ def main() -> None:
             ],
         ),
         "",
-        "Processor time of driver and workers together, their start included.",
+        "Processor time of driver and workers together, their start included. The two jobs of a round run at once.",
         "",
         *footer(f"JPEGs of 64 px in shards of 1,000; {options.rounds} rounds."),
     ]
@@ -104,16 +106,16 @@ def median_s(what: Callable[[], None], times: int) -> float:
 def jobs(images: int, rounds: int) -> tuple[list[float], list[float]]:
     """Milliseconds of processor time an image, of each round: counted, and not."""
     found: tuple[list[float], list[float]] = ([], [])
-    with tempfile.TemporaryDirectory(prefix="cops-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="cops-bench-") as folder, ThreadPoolExecutor(2) as both:
         archive = Path(folder, "archive")
         archive.mkdir()
         make_archive(archive, [encode_jpeg(pixels) for pixels in pictures(8, 64)], images, max(1, images // 1000))
+        null_job = [sys.executable, str(ROOT / "benchmarks/null_job.py")]
         for number in range(rounds):
-            for counted in (True, False) if number % 2 else (False, True):
-                output = f"{folder}/out-{number}-{counted}"
-                command = [sys.executable, str(ROOT / "benchmarks/null_job.py"), output, str(archive)]
-                taken = watch(command if counted else [*command, "--uncounted"]).cpu_s
-                found[not counted].append(1000 * (taken["driver"] + taken["worker"]) / images)
+            counted = [*null_job, f"{folder}/counted-{number}", str(archive)]
+            uncounted = [*null_job, f"{folder}/uncounted-{number}", str(archive), "--uncounted"]
+            for times, watched in zip(found, both.map(watch, (counted, uncounted)), strict=True):
+                times.append(1000 * (watched.cpu_s["driver"] + watched.cpu_s["worker"]) / images)
     return found
 
 

@@ -26,6 +26,7 @@ from pipeline.store_errors import with_patience
 
 QUERIES = Path(__file__).resolve().parents[1] / "queries"
 SETUP = ("macros", "views")  # no questions
+Repeatable = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 FORMS: dict[str, Form | None] = {".parquet": None, ".csv": "csv", ".json": "json", ".md": "markdown"}
 ALL_ROWS = sys.maxsize
 
@@ -47,14 +48,14 @@ class Options:
     output: str = "out/"
     """Root of the tables, as given to jobs/score.py."""
 
-    run_id: tuple[str, ...] = ()
-    """Only these runs. Default: all committed ones."""
+    run_id: Repeatable = ()
+    """Only this run; repeatable. Default: all committed ones."""
 
     label_set: str | None = None
     """Whose labels and masks `scores` has. Default: the runs' own."""
 
-    values: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE ...")] = ()
-    """Values of the query's parameters: --set night=2026-11-15 count=20."""
+    values: Annotated[Repeatable, tyro.conf.arg(name="set", metavar="NAME=VALUE")] = ()
+    """The value of a parameter of the query, such as count=20; repeatable."""
 
     format: Form = "table"
     """How the rows are printed."""

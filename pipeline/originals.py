@@ -58,12 +58,24 @@ def read_originals(rows: Iterable[Mapping[str, Any]], record: Mapping[str, Any])
     Raises:  InputError: the record's rules for decoding are none.   StoreError: a store does not answer.
     """
     rules = rules_of(record)
-    places = _Places(record.get("config", {}).get("image_column"))
+    found = read_encoded(rows, max_bytes=rules.max_bytes, image_column=record.get("config", {}).get("image_column"))
+    for row, data in found:
+        yield Original(row, data if isinstance(data, Missing) else _decoded(data, rules))
+
+
+def read_encoded(
+    rows: Iterable[Mapping[str, Any]], *, max_bytes: int, image_column: str | None
+) -> Iterator[tuple[Mapping[str, Any], bytes | Missing]]:
+    """As `read_originals`, the encoded bytes: for those who decode in their own way.
+
+    Args:    image_column: of Parquet shards, where the run was told which.
+    """
+    places = _Places(image_column)
     for portion in _portions(rows):
         asked = places.requests_of(portion)
-        data = _fetched([request for request in asked if isinstance(request, Request)], rules)
+        data = _fetched([request for request in asked if isinstance(request, Request)], max_bytes)
         for row, request in zip(portion, asked, strict=True):
-            yield Original(row, request if isinstance(request, Missing) else _picture(next(data), row, rules))
+            yield row, request if isinstance(request, Missing) else _verified(next(data), row)
 
 
 def rules_of(record: Mapping[str, Any]) -> DecodeRules:
@@ -89,17 +101,21 @@ def _portions(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, A
         yield portion
 
 
-def _fetched(requests: Sequence[Request], rules: DecodeRules) -> Iterator[Fetched]:
-    for _, portion in fetched_portions(requests, max_bytes=rules.max_bytes):
+def _fetched(requests: Sequence[Request], max_bytes: int) -> Iterator[Fetched]:
+    for _, portion in fetched_portions(requests, max_bytes=max_bytes):
         yield from portion
 
 
-def _picture(data: Fetched, row: Mapping[str, Any], rules: DecodeRules) -> Image.Image | Missing:
+def _verified(data: Fetched, row: Mapping[str, Any]) -> bytes | Missing:
     if isinstance(data, ImageRejected):
         return Missing(data.reason, str(data))
     expected = row["content_hash"]
     if expected is not None and hashlib.sha256(data).hexdigest() != expected:
         return Missing(CHANGED, "the bytes there are not those that were scored")
+    return data
+
+
+def _decoded(data: bytes, rules: DecodeRules) -> Image.Image | Missing:
     try:
         return decode_image(data, rules).rgb
     except ImageRejected as exc:

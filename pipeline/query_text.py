@@ -7,6 +7,7 @@ import decimal
 import io
 import json
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -21,7 +22,8 @@ from pipeline.table_text import as_csv, markdown_text
 Form = Literal["table", "markdown", "csv", "json"]
 
 _GAP, _NONE, _CUT = "  ", "-", "…"
-_LEAST = 12  # characters that a column keeps on a narrow terminal
+_LEAST = 12  # characters that a column of text keeps on a narrow terminal
+_TO_MINUTES = 16  # characters of a time in ISO 8601
 
 
 def as_text(answer: Answer, form: Form, *, most: int, width: int | None = None) -> Iterator[str]:
@@ -123,10 +125,16 @@ def _dump(value: Any) -> str:
 
 
 def _table(schema: pa.Schema, rows: Sequence[Sequence[Any]], width: int | None) -> str:
-    cells = [[shown(name) for name in schema.names], *([_cell(value) for value in row] for row in rows)]
-    sizes = _sizes([max(len(row[at]) for row in cells) for at in range(len(schema))], width)
+    head = [shown(name) for name in schema.names]
+    cells = [head, *_cells(schema, rows)]
     to_right = [_is_number(field.type) for field in schema]
+    least = [_least(field) for field in schema]
+    sizes = _sizes([max(len(row[at]) for row in cells) for at in range(len(schema))], least, width)
     return "\n".join(_line(row, sizes, to_right) for row in cells)
+
+
+def _cells(schema: pa.Schema, rows: Sequence[Sequence[Any]]) -> list[list[str]]:
+    return [[_cell(value, field.type) for value, field in zip(row, schema, strict=True)] for row in rows]
 
 
 def _line(row: Sequence[str], sizes: Sequence[int], to_right: Sequence[bool]) -> str:
@@ -137,12 +145,21 @@ def _line(row: Sequence[str], sizes: Sequence[int], to_right: Sequence[bool]) ->
     return _GAP.join(padded).rstrip()
 
 
-def _sizes(sizes: Sequence[int], width: int | None) -> list[int]:
-    """The columns' widths; where they do not fit, the widest is cut first, none to less than a few characters."""
+def _sizes(sizes: Sequence[int], least: Sequence[int], width: int | None) -> list[int]:
+    """The columns' widths; where they do not fit, the widest of text gives way first. What cannot is left too wide."""
     fitting = list(sizes)
-    while width is not None and sum(fitting) + len(_GAP) * (len(fitting) - 1) > width and max(fitting) > _LEAST:
-        fitting[fitting.index(max(fitting))] -= 1
+    while width is not None and sum(fitting) + len(_GAP) * (len(fitting) - 1) > width:
+        spare = [at for at, size in enumerate(fitting) if size > least[at]]
+        if not spare:
+            break
+        fitting[max(spare, key=fitting.__getitem__)] -= 1
     return fitting
+
+
+def _least(field: pa.Field) -> int:
+    """How narrow a column may become: numbers and times are cut never, text not below its heading."""
+    is_text = not _is_number(field.type) and not pa.types.is_temporal(field.type)
+    return max(_LEAST, len(shown(field.name))) if is_text else sys.maxsize
 
 
 def _shortened(text: str, size: int) -> str:
@@ -154,15 +171,17 @@ def _shortened(text: str, size: int) -> str:
 def _markdown(schema: pa.Schema, rows: Sequence[Sequence[Any]]) -> str:
     head = [markdown_text(shown(name)) for name in schema.names]
     ruler = ["---:" if _is_number(field.type) else "---" for field in schema]
-    body = [[markdown_text(_cell(value)) for value in row] for row in rows]
+    body = [[markdown_text(cell) for cell in row] for row in _cells(schema, rows)]
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ruler, *body))
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, kind: pa.DataType) -> str:
     if value is None:
         return _NONE
     if isinstance(value, float):
         return f"{value:.5g}"
+    if pa.types.is_timestamp(kind):
+        return str(value)[:_TO_MINUTES].replace("T", " ")
     return shown(value) if isinstance(value, str) else shown(_dump(value))
 
 

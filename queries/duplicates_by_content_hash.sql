@@ -21,5 +21,5 @@ SELECT count(*) AS copies, list_sort(list_distinct(flatten(list(categories)))) A
     list(image_uri ORDER BY image_uri)[:5] AS first_five, content_hash
 FROM image
 GROUP BY content_hash
-ORDER BY copies DESC, content_hash
+ORDER BY copies DESC, length(list_distinct(flatten(list(categories)))) DESC, content_hash
 LIMIT coalesce(getvariable('count')::INTEGER, 50);

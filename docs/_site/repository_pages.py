@@ -37,12 +37,12 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, *, page: Page, **_: object) -> str:
     """The page with its links as the site has them; what leads nowhere is left, for MkDocs to find."""
     here = page.file.src_uri
     if here.startswith(f"{SHOWN_BELOW}/"):
         return markdown
-    return "".join(on_site(line, here) if prose else line for line, prose in _lines(markdown))
+    return "".join(relinked(line, here) if prose else line for line, prose in _lines(markdown))
 
 
 def outside_pages() -> list[str]:
@@ -64,10 +64,10 @@ def repository_place(src_uri: str) -> str:
     return src_uri if (ROOT / src_uri).is_file() and not (ROOT / "docs" / src_uri).is_file() else f"docs/{src_uri}"
 
 
-def on_site(line: str, here: str) -> str:
+def relinked(line: str, here: str) -> str:
     """A line of a page with its links as the site has them."""
 
-    def relinked(link: re.Match[str]) -> str:
+    def placed(link: re.Match[str]) -> str:
         if not link["target"]:
             return link[0]
         target = _resolve(here, link["target"])
@@ -78,7 +78,7 @@ def on_site(line: str, here: str) -> str:
         place = posixpath.relpath(site_place(target), posixpath.dirname(here) or ".")
         return f"{link['before']}{place}{link['anchor'] or ''})"
 
-    return LINK.sub(relinked, line)
+    return LINK.sub(placed, line)
 
 
 def _resolve(here: str, target: str) -> str:

@@ -20,7 +20,8 @@ from cops.overlay import OUTLINE_RGB, heat_overlay, outline
 from pipeline import masks
 from pipeline.decode import DecodeRules, ImageRejected, decode_to_side
 from pipeline.errors import InputError
-from pipeline.report.originals import Missing, originals
+from pipeline.originals import Missing
+from pipeline.report.originals import originals
 from pipeline.report.picks import Pick
 
 SIDE_PX = 360  # of a picture's longer side, on the page
@@ -112,7 +113,7 @@ def _thumbnail(found: bytes | Missing, rules: DecodeRules) -> Image.Image | Miss
     try:
         picture = decode_to_side(found, rules, SIDE_PX)[0].rgb
     except ImageRejected as exc:
-        return Missing(f"it cannot be decoded: {exc}")
+        return Missing(exc.reason, f"it cannot be decoded: {exc}")
     return picture.resize(_fitted(picture.width, picture.height), Image.Resampling.LANCZOS)
 
 
@@ -123,7 +124,7 @@ def _fitted(width: int, height: int) -> tuple[int, int]:
 
 
 def _shown(one: Pick, picture: Image.Image | Missing, top: float) -> Shown:
-    row, missing = one.row, picture.why if isinstance(picture, Missing) else None
+    row, missing = one.row, picture.message if isinstance(picture, Missing) else None
     if isinstance(picture, Missing):
         picture = Image.new("RGB", _fitted(row["width"] or 1, row["height"] or 1), _NO_PICTURE)
     regions = _regions(row)

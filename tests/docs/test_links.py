@@ -72,6 +72,7 @@ def test_broken_links_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
     (tmp_path / "a.md").write_text(
         "# It's a – heading\n\n# Twice\n\n# Twice\n[1](a.md#its-a--heading) [2](#twice-1) [3](b.md) [4](#gone)\n"
-        f"[5]({tmp_path}/a.md) [6](..) `[7](c.md)` [8](https://example.org/x)\n```\n[9](d.md)\n# No heading\n```\n[10](#no-heading)\n"
+        f"[5]({tmp_path}/a.md) [6](..) `[7](c.md)` [8](https://example.org/x)\n"
+        "```\n[9](d.md)\n# No heading\n```\n[10](#no-heading)\n"
     )
     assert broken("a.md") == ["b.md", "#gone", f"{tmp_path}/a.md", "..", "#no-heading"]

@@ -1,30 +1,20 @@
 """The docs site: it builds without a warning, needs no network, and has what the repository has."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from test_links import ROOT, pages
 
 NOT_ON_THE_SITE = re.compile(r"tests/|README\.md$")
-FETCHED = re.compile(r"""(?:<(?:script|img|iframe|source)\b[^>]*?\bsrc|<link\b[^>]*?\bhref)=["'](https?:)?//|url\(["']?https?:""")
+FETCHED = re.compile(
+    r"""(?:<(?:script|img|iframe|source)\b[^>]*?\bsrc|<link\b[^>]*?\bhref)=["'](https?:)?//|url\(["']?https?:"""
+)
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site as `make docs` builds it: a warning, such as a link that leads nowhere, fails."""
-    folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
-    world = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=world, capture_output=True, text=True, check=False, timeout=900)
-    assert done.returncode == 0, done.stderr
-    return folder
+pytestmark = pytest.mark.timeout(1200)  # the first of them builds it
 
 
-@pytest.mark.timeout(1200)
 def test_every_page_of_the_repository_is_on_the_site(site: Path) -> None:
     """Those of docs/, and those outside of it under their own names."""
     for page in pages():
@@ -45,7 +35,9 @@ def test_docstrings_are_sections_not_one_line(site: Path) -> None:
     """Each parameter and each error of a function stands for itself, with its type."""
     page = (site / "reference" / "cops.html").read_text("utf-8")
     assert 'id="cops.maps.anomaly_map"' in page
-    shown = re.sub(r"<[^>]+>", "", page[page.index('id="cops.maps.anomaly_map"') : page.index('id="cops.maps.axis_operator"')])
+    shown = re.sub(
+        r"<[^>]+>", "", page[page.index('id="cops.maps.anomaly_map"') : page.index('id="cops.maps.axis_operator"')]
+    )
     for text in ("Parameters:", "patch_scores", "image_size", "rows", "Raises:", "ShapeError", "Returns:", "Source:"):
         assert text in shown
     assert "Args:" not in page

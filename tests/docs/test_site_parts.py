@@ -18,11 +18,13 @@ def test_items_of_one_line_become_items() -> None:
     docstring = (
         "One sentence.\n\n"
         "Args:    scores: (g, g) or\n         (b, g, g).   size: the side: px.\n         low, high: the ends.\n"
-        "Raises:  ShapeError: no square grid.   InputError: it is `None`.\nSource:  the paper, 3.1;\n         differs: so."
+        "Raises:  ShapeError: no square grid.   InputError: it is `None`.\n"
+        "Source:  the paper, 3.1;\n         differs: so."
     )
     assert house_docstrings.to_google(docstring) == (
         "One sentence.\n\n\n"
-        "Args:\n    scores: (g, g) or (b, g, g).\n    size: the side: px.\n    low: the ends.\n    high: the ends.\n\n\n"
+        "Args:\n    scores: (g, g) or (b, g, g).\n    size: the side: px.\n"
+        "    low: the ends.\n    high: the ends.\n\n\n"
         "Raises:\n    ShapeError: no square grid.\n    InputError: it is `None`.\n\n\n"
         "**Source:** the paper, 3.1; differs: so."
     )
@@ -35,7 +37,7 @@ def test_other_docstrings_stay(docstring: str) -> None:
 
 
 def test_what_is_no_item_is_text() -> None:
-    """"What `work` raises" names no error."""
+    """Words that name no error stay together."""
     assert house_docstrings.to_google("Raises:  what `work` raises.") == "**Raises:** what `work` raises."
 
 
@@ -53,12 +55,12 @@ def test_what_is_no_item_is_text() -> None:
 )
 def test_links_lead_to_the_same_place_on_the_site(here: str, link: str, on_site: str) -> None:
     """Pages from outside of docs/, pages below it, and files that are shown; what is not there stays as it is."""
-    assert repository_pages.on_site(f"see [it]({link}).", here) == f"see [it]({on_site})."
+    assert repository_pages.relinked(f"see [it]({link}).", here) == f"see [it]({on_site})."
 
 
 def test_a_folder_is_named_and_no_link() -> None:
     """A site has no listing of it."""
-    assert repository_pages.on_site("in [adr/](adr/).", "design.md") == "in adr/."
+    assert repository_pages.relinked("in [adr/](adr/).", "design.md") == "in adr/."
 
 
 def test_help_has_no_frames() -> None:

@@ -20,7 +20,10 @@ import pipeline
 from pipeline.masks import decode
 
 # pycocotools hands NumPy an object of an older protocol.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
+    pytest.mark.timeout(600),  # the first test also waits for the run
+]
 
 TURNED = (120, 80)  # (width, height) as shown; stored lying
 

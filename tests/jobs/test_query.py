@@ -34,7 +34,8 @@ def test_a_query_by_name_and_by_file(output: str, capsys: pytest.CaptureFixture[
 
 def test_the_command_line(output: str, capsys: pytest.CaptureFixture[str]) -> None:
     """As it is typed."""
-    command = ["quarantine_by_reason", "--output", output, "--set", "night=r1", "trailing_runs=3", "--run-id", "r1"]
+    command = ["quarantine_by_reason", "--output", output, "--set", "night=r1"]
+    command += ["--set", "trailing_runs=3", "--run-id", "r1"]
     assert main(tyro.cli(Options, args=command)) == DONE
     assert capsys.readouterr().out.splitlines()[-2:] == [
         "decode  truncated       1   0.25             -  it ends too early  /in/d.png",

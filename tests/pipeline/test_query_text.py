@@ -108,6 +108,22 @@ def test_table_on_a_narrow_terminal() -> None:
     assert "…" not in text(table, "table")
 
 
+def test_numbers_and_headings_are_never_cut() -> None:
+    """Rather is a line too long for the terminal."""
+    columns = 8
+    table = pa.table({f"a_long_heading_{at}": [1234567890] for at in range(columns)} | {"heading_of_text": ["x" * 30]})
+    told = text(table, "table", width=40)
+    assert all(name in told for name in table.column_names)
+    assert told.count("1234567890") == columns
+    assert f"{'x' * 5}…{'x' * 9}" in told
+
+
+def test_times_to_the_minute() -> None:
+    """In tables for people; CSV and JSON have all of it."""
+    table = pa.table({"at": pa.array([AT], pa.timestamp("us", tz="UTC"))})
+    assert text(table, "table").splitlines()[1] == "2026-03-02 04:00"
+
+
 @pytest.mark.parametrize("form", ["table", "markdown"])
 def test_names_are_shown_and_not_obeyed(form: str) -> None:
     """No escape sequence, line break or cell comes out of a name, in rows, lists or headings."""

@@ -1,9 +1,14 @@
 """Questions about runs: drift, new categories, what could not be scored, throughput. Answers by hand, and by SciPy."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from nights import A, Ask, B, bad, image, night, when
+from run_making import put
 from scipy.stats import chi2, ks_2samp, kstwobign
+
+from pipeline.layout import RunLayout
 
 
 def columns(rows: list[dict], *names: str) -> list[tuple]:
@@ -149,3 +154,16 @@ def test_models_are_told(output: str, ask: Ask) -> None:
     night(output, "n1", "2026-03-02T04:00", images("p", [0.1]))
     night(output, "b1", "2026-03-03T04:00", images("p", [0.9]), model_id=B)
     assert columns(ask("anomaly_rate_over_time"), "model_id", "rate") == [(A, 0.0), (B, 1.0)]
+
+
+def test_committed_files(output: str, ask: Ask) -> None:
+    """Each part by its path below the output, none of a run without a record."""
+    run = night(output, "n1", "2026-03-02T04:00", images("p", [0.1, 0.2]), [bad("x")])
+    put(RunLayout.at(output, "going"), "scores", [image("y", 0.1)])
+    found = ask("committed_files")
+    parts = [*run.parts("scores"), *run.parts("quarantine")]
+    assert columns(found, "run_id", "table", "path", "rows") == [
+        ("n1", "scores", run.below_root(parts[0]), 2),
+        ("n1", "quarantine", run.below_root(parts[1]), 1),
+    ]
+    assert [row["num_bytes"] for row in found] == [Path(part).stat().st_size for part in parts]

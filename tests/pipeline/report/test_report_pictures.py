@@ -17,8 +17,9 @@ from report_making import MODEL, SIDE_PX, night, pictured, rows_of
 
 from cops.overlay import OUTLINE_RGB
 from pipeline.decode import DecodeRules
+from pipeline.originals import Missing
 from pipeline.report import pictures
-from pipeline.report.originals import Missing, originals
+from pipeline.report.originals import originals
 from pipeline.report.picks import Pick, Picks, pick
 from pipeline.report.pictures import Shown, draw, rules_of, scale_top, without_pictures
 from pipeline.runs import Run, open_run
@@ -117,14 +118,14 @@ def test_cells_of_a_parquet_shard(output: str, tmp_path: Path, encoded: list[byt
     ("fields", "why"),
     [
         ({"image_uri": "{folder}/gone.png"}, "no such file"),
-        ({"content_hash": "0" * 64}, "another picture by now"),
+        ({"content_hash": "0" * 64}, "not those that were scored"),
         ({"image_uri": "{folder}"}, "a folder, pipe or device"),
-        ({"image_uri": "ssh://host/etc/passwd"}, "none that a run reads"),
-        ({"image_uri": "simplecache::s3://b/x.png"}, "none that a run reads"),
-        ({"image_uri": "https://user:secret@host/x.png"}, "none that a run reads"),
-        ({"shard": "github://a:b@/x.tar"}, "none that a run reads"),
-        ({"shard": "{folder}/gone.tar"}, "its shard has it no more"),
-        ({"shard": "{folder}/gone.parquet"}, "its shard has it no more"),
+        ({"image_uri": "ssh://host/etc/passwd"}, "expected a path or a URI of"),
+        ({"image_uri": "simplecache::s3://b/x.png"}, "expected a path or a URI of"),
+        ({"image_uri": "https://user:secret@host/x.png"}, "expected a path or a URI of"),
+        ({"shard": "github://a:b@/x.tar"}, "expected a path or a URI of"),
+        ({"shard": "{folder}/gone.tar"}, "no such file"),
+        ({"shard": "{folder}/gone.parquet"}, "no such file"),
         ({"image_uri": "memory://nowhere/x.png"}, "no such file"),
     ],
 )
@@ -153,7 +154,7 @@ def test_there_is_an_end_to_waiting(output: str, tmp_path: Path) -> None:
     """After the time is up no further store or shard is asked."""
     night(output, "r", [row | pictured(tmp_path, "p") for row in rows_of("a", [0.9])])
     (found,) = read_back(open_run(output, "r"), picked(output), within_s=-1.0)
-    assert found == Missing("not read: the pictures before it took -1 s")
+    assert found == Missing("not_read", "not read: the pictures before it took -1 s")
 
 
 def test_a_store_that_fails_costs_its_pictures_alone(
@@ -164,12 +165,12 @@ def test_a_store_that_fails_costs_its_pictures_alone(
     def breaks(*_: Any, **__: Any) -> Any:
         raise ConnectionError("no route")
 
-    monkeypatch.setattr("pipeline.report.originals.index_tar", breaks)
+    monkeypatch.setattr("pipeline.originals.index_tar", breaks)
     rows = rows_of("a", [0.8, 0.9])
     night(output, "r", [rows[0] | pictured(tmp_path, "p"), rows[1] | {"shard": str(tmp_path / "s.tar")}])
     broken, fine = read_back(open_run(output, "r"), picked(output))
     assert isinstance(fine, bytes)
-    assert "its store does not give it: ConnectionError: no route" in broken.why
+    assert "its store does not give it: ConnectionError: no route" in broken.message
 
 
 def test_what_is_drawn(output: str, tmp_path: Path) -> None:

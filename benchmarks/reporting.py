@@ -1,6 +1,6 @@
 """The report on a night of a million images, with fourteen such nights before it: time, memory, size of the page.
 
-`python benchmarks/report.py`; `--images 100000` for a shorter form. Scores are drawn from distributions like those of
+`python benchmarks/reporting.py`; `--images 100000` for a shorter form. Scores are drawn from distributions like those of
 the packaged model; the maps of the night are noise, those of the nights before, which nobody reads, are left empty.
 Writes a page to benchmarks/results/.
 """
@@ -68,7 +68,7 @@ def main() -> None:
     page = [
         f"# A report on {options.images:,} images",
         "",
-        f"`python benchmarks/report.py --images {options.images} --nights {options.nights}`",
+        f"`python benchmarks/reporting.py --images {options.images} --nights {options.nights}`",
         "",
         f"{options.nights} committed nights of {options.images:,} images each, {_CATEGORIES} categories,",
         f"{_LINES} lines, {_ANOMALOUS:.0%} of them anomalous; the newest is reported on, the others are",
