@@ -79,7 +79,7 @@ def main() -> None:
         "A process of its own each, its start included; 24 anomalies and 12 borderline images of "
         f"{_SIDE_PX} px are read and drawn.",
         "",
-        *footer("Tables on a local disk, in the page cache."),
+        *footer(f"Tables on a local disk, in the page cache; other work beside, a load of {os.getloadavg()[1]:.0f}."),
     ]
     write(page, options.results)
 
