@@ -1,7 +1,7 @@
 """The report on a night of a million images, with fourteen such nights before it: time, memory, size of the page.
 
-`python benchmarks/reporting.py`; `--images 100000` for a shorter form. Scores are drawn from distributions like those of
-the packaged model; the maps of the night are noise, those of the nights before, which nobody reads, are left empty.
+`python benchmarks/reporting.py`; `--images 100000` for a shorter form. Scores are drawn from distributions like those
+of the packaged model; the maps of the night are noise, those of the nights before, which nobody reads, are left empty.
 Writes a page to benchmarks/results/.
 """
 
