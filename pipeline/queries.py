@@ -78,7 +78,7 @@ def answer(
     Raises:  InputError: there is no such run or label set, or the SQL is wrong or gives no rows.
              RunError: a part of the tables cannot be read.
     """
-    with open_views(output, run_ids, label_set=label_set) as sql, ThreadPoolExecutor(1, "query") as thread:
+    with open_views(output, run_ids, label_set=label_set) as sql, _thread_for(sql) as thread:
         asking = _Asking(query, sql, thread)
         rows = asking.do(lambda: _ask(sql, query))
         yield Answer(schema=rows.schema, batches=_batches(rows, asking))
@@ -110,16 +110,23 @@ class _Asking:
     thread: ThreadPoolExecutor
 
     def do(self, action: Callable[[], T]) -> T:
-        """Raises:  KeyboardInterrupt: Ctrl-C or SIGTERM came; what was running has ended."""
+        """Raises:  KeyboardInterrupt: Ctrl-C or SIGTERM came."""
         running = self.thread.submit(action)
-        try:
-            with _as_errors(self.query, self.sql):
-                return running.result()
-        except KeyboardInterrupt:
-            while not running.done():
-                self.sql.interrupt()
-                wait([running], _AGAIN_S)
-            raise
+        with _as_errors(self.query, self.sql):
+            return running.result()
+
+
+@contextlib.contextmanager
+def _thread_for(sql: duckdb.DuckDBPyConnection) -> Iterator[ThreadPoolExecutor]:
+    """One thread; what still runs in it at the end is interrupted, at whichever moment Ctrl-C came."""
+    thread = ThreadPoolExecutor(1, "query")
+    try:
+        yield thread
+    finally:
+        last = thread.submit(lambda: None)  # done when all before it is
+        while wait([last], _AGAIN_S).not_done:
+            sql.interrupt()
+        thread.shutdown()
 
 
 @contextlib.contextmanager
