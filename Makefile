@@ -43,7 +43,7 @@ check: setup  ## format, lint, types, layers: what CI runs before the tests
 	$(BIN)/lint-imports
 
 docs: setup  ## the site of docs/ with the API's reference, in build/site
-	$(BIN)/python -m mkdocs build --strict --quiet --site-dir build/site
+	$(BIN)/python -m mkdocs build --strict --site-dir build/site
 
 lint-cluster: setup  ## what Ray does not look at in cluster.yaml; CLUSTER=mine.yaml
 	$(BIN)/python deploy/lint.py $(or $(CLUSTER),cluster.yaml)
