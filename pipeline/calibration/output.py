@@ -147,7 +147,7 @@ def as_text(found: Calibration, uri: str) -> str:
 def _levels(found: Calibration) -> Iterator[str]:
     names = ["pooled" if one.group is None else " / ".join(_name(value) for value in one.group) for one in found.levels]
     width = min(32, max(map(len, ["group", *names])))
-    header = f"{'image threshold (95 %)':<29}{'false alarms':<16}{'images':>8}  {'pixel threshold':<29}{'maps':>8}"
+    header = f"{'image threshold':<29}{'false alarms':<16}{'images':>8}  {'pixel threshold':<29}{'maps':>8}"
     yield f"  {'group':<{width}}  {header}"
     for name, one in list(zip(names, found.levels, strict=True))[:_MOST_SHOWN]:
         image, pixel = one.image, one.pixel
