@@ -8,7 +8,7 @@ import sys
 from cops.shown import shown
 
 _SECRETIVE = ("aiobotocore", "botocore", "s3fs", "fsspec")  # some tell where they found credentials
-_TALKATIVE = ("torch", "matplotlib")
+_TALKATIVE = ("torch", "matplotlib", "pyiceberg")
 
 
 class OneLine(logging.Formatter):

@@ -1,4 +1,4 @@
-"""Look after the runs of an output: `python jobs/runs.py list | show | verify | discard --output URI`."""
+"""Look after the runs of an output: `python jobs/runs.py list | show | verify | publish | discard --output URI`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ import tyro
 from cops.errors import CopsError
 from jobs.exits import DONE, FAILED, INTERRUPTED, fail, stop_on_sigterm
 from jobs.logs import log_to_stderr
+from pipeline import publication
 from pipeline.errors import InputError
+from pipeline.iceberg.address import TableAddress
+from pipeline.runs import records
 from pipeline.upkeep import details, overview, text
 from pipeline.upkeep import discard as discarding
 from pipeline.upkeep import verify as verifying
@@ -71,6 +74,25 @@ class Verify:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Publish:
+    """Have Iceberg tables hold a committed run, as jobs/score.py --table does: its rows there are replaced in one step,
+    or left as they are where they are the same. docs/iceberg.md.
+    """
+
+    table: str
+    """iceberg://CATALOG/namespace.table for the scores, and beside it table_quarantine."""
+
+    run_id: MaybeRunId = None
+    """The run. Default: the one committed last."""
+
+    all_runs: Annotated[bool, tyro.conf.arg(name="all")] = False
+    """Every committed run, the oldest first."""
+
+    output: str = "out/"
+    """Root of the tables, as given to jobs/score.py."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Discard:
     """Remove a run, committed or not, so that its id can be used again; refused while a process works on it."""
 
@@ -79,6 +101,9 @@ class Discard:
 
     strays: bool = False
     """Keep the run; remove what lies in its folders and is not in its record."""
+
+    table: str | None = None
+    """Remove its rows from the Iceberg tables that it was published into, first. Else they stay there."""
 
     yes: bool = False
     """Do not ask."""
@@ -91,11 +116,12 @@ Command = (
     Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Show, tyro.conf.subcommand("show")]
     | Annotated[Verify, tyro.conf.subcommand("verify")]
+    | Annotated[Publish, tyro.conf.subcommand("publish")]
     | Annotated[Discard, tyro.conf.subcommand("discard")]
 )
 
 
-def main(command: List | Show | Verify | Discard) -> int:
+def main(command: List | Show | Verify | Publish | Discard) -> int:
     from pipeline.failures import as_run_errors  # noqa: PLC0415 -- Ray takes a second: after the options are known
 
     log_to_stderr()
@@ -110,7 +136,7 @@ def main(command: List | Show | Verify | Discard) -> int:
         return INTERRUPTED
 
 
-def _do(command: List | Show | Verify | Discard) -> int:
+def _do(command: List | Show | Verify | Publish | Discard) -> int:
     match command:
         case List():
             return list_runs(command)
@@ -118,6 +144,8 @@ def _do(command: List | Show | Verify | Discard) -> int:
             return show(command)
         case Verify():
             return verify(command)
+        case Publish():
+            return publish(command)
         case Discard():
             return discard(command)
 
@@ -157,15 +185,35 @@ def verify(command: Verify) -> int:
     return DONE if all(one.is_sound for one in done) else FAILED
 
 
+def publish(command: Publish) -> int:
+    if command.all_runs and command.run_id is not None:
+        raise InputError(f"expected a run or --all, got both: {command.run_id!r}")
+    wanted: list[str | None] = [command.run_id]
+    if command.all_runs:
+        committed = sorted(records(command.output), key=lambda record: str(record["committed_at"]))
+        wanted = [record["run_id"] for record in committed]
+    for run_id in wanted:
+        for table in reversed(publication.publish(command.output, run_id, command.table)):
+            print(f"{table.run_id}: {publication.published_text(table)}", flush=True)
+    return DONE
+
+
 def discard(command: Discard) -> int:
+    if command.strays and command.table:
+        raise InputError("--strays keeps the run, --table removes its rows: give one of them")
     removal = discarding.find_removal(command.output, command.run_id, only_strays=command.strays)
     if removal.is_empty:
         print(f"Nothing lies in the folders of run {command.run_id} but what its record names: nothing to do.")
         return DONE
     print(text.removal_text(removal), flush=True)
+    if command.table:
+        print(f"  its rows in {TableAddress.parse(command.table).uri()} and in the quarantine beside it", flush=True)
     if not command.yes and not _agreed():
         print("Nothing is removed.")
         return DONE
+    if command.table:
+        for table in publication.retract(command.output, command.run_id, command.table):
+            print(f"{table.table}: {publication.rows_text(table.rows)} removed", flush=True)
     discarding.remove(removal)
     kept = "its record and what that names are kept" if command.strays else "its id can be used again"
     print(f"Removed; {kept}.")

@@ -79,7 +79,8 @@ class Options:
     """Images the model takes at once. Default: fit for the device."""
 
     actors: str | None = None
-    """Model actors, MIN:MAX. Default: up to one a GPU, or to half of the CPUs."""
+    """Model actors, MIN:MAX. Default: up to one a GPU, or to half of the CPUs. A cluster that grows is asked for
+    MIN, and grows to MAX."""
 
     device: Device = "auto"
     """Where the model runs."""
@@ -93,6 +94,10 @@ class Options:
 
     limit: int | None = None
     """Only the first N images."""
+
+    table: str | None = None
+    """Publish the committed run into Iceberg tables, too: iceberg://CATALOG/namespace.table for the scores, and beside
+    it table_quarantine. CATALOG is one of pyiceberg's configuration; docs/iceberg.md."""
 
     dry_run: bool = False
     """Show what would be done: images, model, estimated time. Writes nothing."""
@@ -129,6 +134,7 @@ class Options:
             precision=self.precision,
             max_error_fraction=self.max_error_fraction,
             limit=self.limit,
+            table=self.table,
             decode=self.decoding.rules(),
         )
 
@@ -161,7 +167,9 @@ def score(config: ScoreConfig, *, top: int) -> int:
     except KeyboardInterrupt:
         print(f"stopped. What is scored is kept; --run-id {config.run_id} goes on with it", file=sys.stderr)
         return INTERRUPTED
-    print(report.text)
+    print(report.text, flush=True)
+    if report.not_published:
+        return fail(report.not_published)
     return TOO_MANY_BAD if report.too_many_bad else DONE
 
 

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from pipeline.decode import DecodeRules
 from pipeline.errors import InputError
+from pipeline.iceberg.address import TableAddress
 from pipeline.layout import check_run_id
 from pipeline.paths import PathTemplate
 from pipeline.storage import refuse_credentials, require_local
@@ -73,6 +74,7 @@ class ScoreConfig:
     precision: Precision = "auto"
     max_error_fraction: float = 0.01
     limit: int | None = None
+    table: str | None = None
     decode: DecodeRules = field(default_factory=DecodeRules)
 
     def __post_init__(self) -> None:
@@ -95,6 +97,8 @@ class ScoreConfig:
         for uri in filter(None, (*self.inputs, self.output, self.model, self.thresholds)):
             refuse_credentials(uri)
         require_local("--clip-weights", self.clip_weights)
+        if self.table is not None:
+            TableAddress.parse(self.table)
         template = self.path_template
         if self.category is not None and template and "category" in template.fields:
             raise InputError("--category and {category} in --path-fields say two things about one column; give one")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import ray
@@ -18,6 +18,7 @@ from pipeline.execution import Execution, connect, plan_execution, wanted_tasks
 from pipeline.failures import as_run_errors
 from pipeline.model import ModelCard, SharedModel, share
 from pipeline.plan import PlanSummary, write_plan
+from pipeline.publication import check_table
 from pipeline.run import Job, prepare
 from pipeline.sources import recognise
 from pipeline.storage import open_root
@@ -28,7 +29,10 @@ _MEASURED_IMAGES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Seconds an image, measured on a few images of this archive on this hardware; None where none could be read."""
+    """Seconds an image, measured on a few images of this archive on this hardware; None where none could be read.
+
+    Args:    tables: the URIs of those that the run would be published to, and which of them are there.
+    """
 
     summary: PlanSummary
     card: ModelCard
@@ -36,6 +40,7 @@ class Estimate:
     decode_s: float | None
     score_s: float | None
     cpus: int
+    tables: Mapping[str, bool] = field(default_factory=dict)
 
     @property
     def total_s(self) -> float | None:
@@ -60,12 +65,21 @@ def estimate(config: ScoreConfig) -> Estimate:
             root = open_root(folder)
             sources = [recognise(uri, forced=config.format, image_column=config.image_column) for uri in config.inputs]
             rows = plan_rows(config, sources)
+            tables = check_table(config.table, job.layout, rows.metadata) if config.table else {}
             files, summary = write_plan(config, sources, root, root.join("plan"), rows=rows)
             worklist = make_worklist(root, files, summary.planned, tasks=wanted_tasks())
             decoded = _first_images(worklist, folder, job.card, config.decode, rows.metadata)
         decode_s, score_s = _measure(job, execution, decoded)
     cpus = int(ray.cluster_resources().get("CPU", 1))
-    return Estimate(summary=summary, card=job.card, execution=execution, decode_s=decode_s, score_s=score_s, cpus=cpus)
+    return Estimate(
+        summary=summary,
+        card=job.card,
+        execution=execution,
+        decode_s=decode_s,
+        score_s=score_s,
+        cpus=cpus,
+        tables=tables,
+    )
 
 
 def _measure(job: Job, execution: Execution, decoded: pa.Table) -> tuple[float | None, float | None]:

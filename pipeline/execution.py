@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import shutil
 import signal
@@ -21,6 +20,7 @@ from pipeline.config import ScoreConfig
 from pipeline.decode import PEAK_BYTES_PER_PIXEL
 from pipeline.errors import InputError, RunError
 from pipeline.local_ray import start_local_ray
+from pipeline.machines import START_S, Machines, may_come, wait_for
 from pipeline.watchdog import Patience
 
 _PACKAGES = Path(__file__).resolve().parents[1]  # holds cops/ and pipeline/
@@ -58,6 +58,8 @@ class Execution:
     tail_cpus: float = 0.25  # of localizing and writing, which are light
     decode_memory: int = 2**30  # bytes; Ray starts no more tasks than fit the node
     localize_memory: int = 2**30
+    machines_come: bool = False  # the cluster grows to max_actors while the run goes on
+    cpus: int = 0  # that it will have then
 
     @property
     def patience(self) -> Patience:
@@ -65,13 +67,17 @@ class Execution:
 
     @property
     def no_progress_s(self) -> float:
-        """How long nothing may move in the whole flow, s: the model's calls, which may be long, come out whole."""
-        return _NO_PROGRESS_S + _IMAGE_S[self.device] * max(_CALL_ROWS, self.batch_size)
+        """How long nothing may move in the whole flow, s: the model's calls, which may be long, come out whole.
+
+        Where machines come and go, all of them may be taken back at once: then as long as others take to start, too.
+        """
+        start_s = START_S if self.machines_come else 0.0
+        return start_s + _NO_PROGRESS_S + _IMAGE_S[self.device] * max(_CALL_ROWS, self.batch_size)
 
 
-def wanted_tasks() -> int:
+def wanted_tasks(execution: Execution | None = None) -> int:
     """Into how many tasks work on images or shards is cut: enough to keep every CPU of the cluster busy to the end."""
-    return max(_LEAST_TASKS, _TASKS_PER_CPU * int(ray.cluster_resources().get("CPU", 0)))
+    return max(_LEAST_TASKS, _TASKS_PER_CPU * max(Machines.there().cpus, execution.cpus if execution else 0))
 
 
 def rows_per_call(rows: int, execution: Execution) -> int:
@@ -158,38 +164,75 @@ def _shared_memory_bytes() -> int:
 def plan_execution(config: ScoreConfig) -> Execution:
     """Actors for what the cluster has: one a GPU; without GPUs, half of the CPUs go to models, half to the rest.
 
+    A cluster that RAY_ADDRESS names may grow: what --device and --actors want at the least is asked of it, and waited
+    for; at the most --actors may name more than there is.
     Raises:  InputError: a GPU is asked for and there is none, or more actors than can ever run.
+             RunError: the machines asked for did not come.
     """
-    resources = ray.cluster_resources()
-    gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
-    if config.device == "cuda" and not gpus:
-        raise InputError("--device cuda: no node of this Ray cluster has a GPU")
-    device = "cuda" if gpus and config.device != "cpu" else "cpu"
-    possible = gpus if device == "cuda" else max(1, cpus // 2)
-    low, high = config.actor_range() or (1, possible)
-    room = gpus if device == "cuda" else max(1, cpus - 1)  # a CPU must be left for decoding
+    device = _choose_device(config, Machines.there())
+    wanted = config.actor_range()
+    low = wanted[0] if wanted else 1
+    had = _room(device, Machines.there())
+    if low > had and may_come():
+        log.info("the cluster has room for %d model actors on %s: asked for %d", had, device, low)
+        wait_for(low, "GPU" if device == "cuda" else "CPU", patience_s=START_S)
+    machines = Machines.there()
+    room = _room(device, machines)
     if low > room:
-        raise InputError(f"--actors {config.actors}: this cluster has room for {room} ({gpus} GPUs, {cpus} CPUs)")
-    nodes = max(1, sum(1 for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")))
+        there = f"this cluster has room for {room} ({machines.gpus} GPUs, {machines.cpus} CPUs)"
+        if may_come():
+            raise RunError(f"--actors {config.actors}: {there}: machines that came are gone again")
+        raise InputError(f"--actors {config.actors}: {there}")
+    high = wanted[1] if wanted else max(low, room if device == "cuda" else machines.cpus // 2)
+    max_actors = high if may_come() else min(high, room)
+    return _execution(config, device, machines, low, max_actors, machines_come=max_actors > had)
+
+
+def _choose_device(config: ScoreConfig, machines: Machines) -> str:
+    """Raises:  InputError: there is no GPU nor will be, or nothing says which machines there will be."""
+    if config.device == "cuda" and not machines.gpus and not may_come():
+        raise InputError("--device cuda: no node of this Ray cluster has a GPU")
+    if config.device == "auto" and not machines.count and may_come():
+        raise InputError(
+            "--device auto: this cluster has no machine yet that takes work, so nothing says whether it will have "
+            "GPUs; expected --device cuda or cpu, and --actors MIN:MAX"
+        )
+    if config.device == "auto":
+        return "cuda" if machines.gpus else "cpu"
+    return config.device
+
+
+def _room(device: str, machines: Machines) -> int:
+    """Actors that can run at once; a CPU must be left for decoding."""
+    return machines.gpus if device == "cuda" else max(min(1, machines.cpus), machines.cpus - 1)
+
+
+def _execution(
+    config: ScoreConfig, device: str, machines: Machines, low: int, high: int, *, machines_come: bool
+) -> Execution:
+    cpus, gpus = max(1, machines.cpus), device == "cuda"
+    now = min(high, _room(device, machines))  # actors that run at once from the beginning
     # Ray Data reserves room for a task of every stage. On one or two CPUs whole ones do not fit, and the last stages
     # would wait until the first are done, with nothing written till then.
-    scale = min(1.0, cpus / 2) if device == "cpu" else 1.0
+    scale = 1.0 if gpus else min(1.0, cpus / 2)
     largest = config.decode.max_pixels
     has_masks = config.pixel_threshold is not None or config.thresholds is not None
     return Execution(
         device=device,
         min_actors=low,
-        max_actors=min(high, room),
-        num_gpus=1.0 if device == "cuda" else 0.0,
-        num_cpus=0.0 if device == "cuda" else scale,
+        max_actors=high,
+        num_gpus=1.0 if gpus else 0.0,
+        num_cpus=0.0 if gpus else scale,
         # On CPUs the model is what takes long: its threads may use what decoding leaves idle.
-        threads=max(1, cpus // nodes // max(1, -(-min(high, room) // nodes))),
-        batch_size=config.batch_size or (_GPU_BATCH if device == "cuda" else _CPU_BATCH),
-        calls_per_actor=2 if device == "cuda" else 1,
+        threads=max(1, cpus // machines.count // max(1, -(-now // machines.count))),
+        batch_size=config.batch_size or (_GPU_BATCH if gpus else _CPU_BATCH),
+        calls_per_actor=2 if gpus else 1,
         decode_cpus=1.0 if cpus > 2 else 0.5 * scale,
         tail_cpus=0.25 * scale,
         decode_memory=decode_memory(largest),
         localize_memory=map_memory(largest * has_masks),
+        machines_come=machines_come,
+        cpus=cpus * max(1, high // now),
     )
 
 
@@ -205,5 +248,4 @@ def map_memory(pixels: int) -> int:
 
 def _task_memory(num_bytes: int) -> int:
     """What the largest picture takes, but no more than a third of the smallest node, where tasks would never start."""
-    room = min(node["Resources"].get("memory", math.inf) for node in ray.nodes() if node["Alive"]) / 3
-    return int(min(room, _TASK_BYTES + num_bytes))
+    return int(min(Machines.there().least_memory / 3, _TASK_BYTES + num_bytes))

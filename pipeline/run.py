@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -41,6 +42,7 @@ from pipeline.model import ModelCard, builder, card_of, read_model, share
 from pipeline.parts import rows_in_parts
 from pipeline.places import check_inputs, check_output
 from pipeline.progress import Progress
+from pipeline.publication import check_table
 from pipeline.runs import read_record
 from pipeline.schema import RUN_FORMAT
 from pipeline.scorer import Scorer
@@ -81,6 +83,7 @@ class RunResult:
 def score(config: ScoreConfig, *, top: int = 0, execution: Execution | None = None) -> RunResult:
     """Score every image of the inputs, once, and commit; or finish what an earlier attempt of the run left.
 
+    That the run can be published into its table is made sure of first; `pipeline.publication` publishes it.
     Args:    top: how many of the highest scores to return with their pictures.
              execution: where the model runs; chosen for the cluster where None.
     Raises:  InputError: the request cannot be met as it stands.   CheckpointError: the model cannot be used.
@@ -129,15 +132,18 @@ def _clear_up(layout: RunLayout) -> None:
 def prepare(config: ScoreConfig, model: cops.Checkpoint | None = None) -> Job:
     """What a run needs, read and checked; a model that was read before is taken as it is.
 
-    Raises:  InputError, CheckpointError, ConfigError: the output, the model or the thresholds cannot be used.
+    Raises:  InputError, CheckpointError, ConfigError: output, table, model or thresholds cannot be used.
     """
     check_output(config)
+    layout = RunLayout.at(config.output, config.run_id)
+    if config.table:
+        check_table(config.table, layout)
     model = model or read_model(config.model, config.clip_weights)
     card = card_of(model, config)
     thresholds = choose_thresholds(config, card)
     return Job(
         config=config,
-        layout=RunLayout.at(config.output, config.run_id),
+        layout=layout,
         model=model,
         card=card,
         thresholds=thresholds,
@@ -207,6 +213,13 @@ def choose_thresholds(config: ScoreConfig, card: ModelCard) -> Thresholds:
     return Thresholds(Threshold(config.image_threshold, config.pixel_threshold))
 
 
+def _check_columns(job: Job, metadata: Mapping[str, pa.DataType]) -> None:
+    """Raises:  InputError: thresholds are by columns that the run lacks, or a table does not take those that it has."""
+    job.thresholds.require_columns({"category": pa.string(), **metadata}, where="this run")
+    if job.config.table:
+        check_table(job.config.table, job.layout, metadata, make=True)
+
+
 def plan_line(plan: Plan, work: Remaining, execution: Execution) -> str:
     beside = f", {work.done:,} of them done already" if work.done else ""
     actors = f"{execution.min_actors}" if execution.min_actors == execution.max_actors else (
@@ -219,9 +232,8 @@ def plan_line(plan: Plan, work: Remaining, execution: Execution) -> str:
 def _attempt(job: Job, claim: Claim, execution: Execution, top: int) -> RunResult:
     """Plan, score what is left, commit. Raises as `score` does."""
     layout, began, started_at = job.layout, time.monotonic(), _now()
-    plan = find_or_make_plan(job.config, layout, job.card, job.identity)
-    job.thresholds.require_columns({"category": pa.string(), **plan.metadata}, where="this run")
-    work = remaining(layout, plan, claim.number, tasks=wanted_tasks())
+    plan = find_or_make_plan(job.config, layout, job.card, job.identity, check=partial(_check_columns, job))
+    work = remaining(layout, plan, claim.number, tasks=wanted_tasks(execution))
     log.info("%s", plan_line(plan, work, execution))
     images_per_s = _write_out(job, plan, work, execution, claim) if len(work.worklist) else 0.0
     place = layout.root.uri()

@@ -42,19 +42,26 @@ class Run:
 
         Raises:  InputError: a part cannot be read, or has no such column.
         """
-        made = label_files(self.labels, self.layout) if self.labels else None
+        for at in range(self.num_parts):
+            yield self.part(at, columns)
+
+    @property
+    def num_parts(self) -> int:
+        return len(files_of(self.record, self.layout, "scores"))
+
+    def part(self, at: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """One of the parts that `tables` gives. Raises as that does."""
         wanted = list(columns) if columns is not None else self.scores.schema.names
         if missing := [name for name in wanted if name not in self.scores.schema.names]:
             has = ", ".join(self.scores.schema.names)
             raise InputError(f"run {self.run_id!r}: expected columns of its scores, got {missing}; it has {has}")
-        for at, path in enumerate(files_of(self.record, self.layout, "scores")):
-            part = _read_part(self.layout.root, path, wanted)
-            replaced = [name for name in wanted if name in LABEL_COLUMNS] if made else []
-            if made and replaced:
-                labels = _read_part(self.layout.root, made[at], replaced)
-                for name in replaced:
-                    part = part.set_column(part.schema.get_field_index(name), name, labels[name])
-            yield part
+        part = _read_part(self.layout.root, files_of(self.record, self.layout, "scores")[at], wanted)
+        replaced = [name for name in wanted if name in LABEL_COLUMNS] if self.labels else []
+        if self.labels and replaced:
+            labels = _read_part(self.layout.root, label_files(self.labels, self.layout)[at], replaced)
+            for name in replaced:
+                part = part.set_column(part.schema.get_field_index(name), name, labels[name])
+        return part
 
 
 def _read_part(root: Root, path: str, columns: Sequence[str]) -> pa.Table:

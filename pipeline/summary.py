@@ -8,10 +8,12 @@ from typing import Any
 
 from cops.shown import shown
 from pipeline.config import ScoreConfig
+from pipeline.errors import RunError
 from pipeline.estimate import estimate
 from pipeline.failures import after_the_commit
 from pipeline.layout import RunLayout
 from pipeline.progress import duration
+from pipeline.publication import publish_after_commit, published_text
 from pipeline.run import RunResult, score, warnings_of
 from pipeline.storage import write_atomic
 from pipeline.store_errors import with_patience
@@ -20,10 +22,11 @@ from pipeline.top import contact_sheet, top_table
 
 @dataclass(frozen=True)
 class Report:
-    """The summary, and whether more images were bad than the run was to bear."""
+    """The summary, whether more images were bad than the run was to bear, and why it is not in its table."""
 
     text: str
     too_many_bad: bool
+    not_published: RunError | None = None
 
 
 def score_and_report(config: ScoreConfig, *, top: int) -> Report:
@@ -39,7 +42,18 @@ def score_and_report(config: ScoreConfig, *, top: int) -> Report:
         lines += [top_table([item.row for item in result.top])]
     lines += [f"\nWARNING: {warning}" for warning in record["warnings"]]
     lines += [f"\n{too_many}: exit code 3"] if too_many else []
+    try:
+        lines += _published(config)
+    except RunError as exc:  # said last, when the summary of what is committed has been printed
+        return Report("\n".join(lines), bool(too_many), exc)
     return Report("\n".join(lines), bool(too_many))
+
+
+def _published(config: ScoreConfig) -> list[str]:
+    if config.table is None:
+        return []
+    published = publish_after_commit(config.output, config.run_id, config.table)
+    return ["", *(f"  table       {published_text(one)}" for one in reversed(published))]
 
 
 def _sheet(layout: RunLayout, page: bytes) -> str:
@@ -86,7 +100,11 @@ def dry_run(config: ScoreConfig) -> str:
     ]
     if config.incremental:
         lines += ["  skipped    not looked up: images that earlier runs scored will be left out"]
-    lines += [f"  output     {config.output}  (run {config.run_id})", f"  time       {_time(found.total_s)}"]
+    lines += [f"  output     {config.output}  (run {config.run_id})"]
+    lines += [
+        f"  table      {uri}  ({'there' if is_there else 'to be made'})" for uri, is_there in found.tables.items()
+    ]
+    lines += [f"  time       {_time(found.total_s)}"]
     lines += [f"\nWARNING: {warning}" for warning in warnings_of(card)]
     return "\n".join(lines)
 

@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = ("s3", "test", "dev")  # what `make setup` installs
+EXTRAS = ("s3", "docs", "test", "dev")  # what `make setup` installs
 
 
 def pins() -> dict[str, Version]:

@@ -17,7 +17,7 @@ from pipeline.errors import InputError
 from pipeline.schema import SCORES
 
 _MAP_COLUMNS = ("image_id", "height", "width", "map_size", "patch_scores")
-_MASK_COLUMNS = ("image_uri", "pred_score", "label", "defect", "mask_uri")
+_MASK_COLUMNS = ("category", "image_uri", "pred_score", "label", "defect", "mask_uri")
 _ROWS_PER_PIECE = 64
 _ROWS_AT_ONCE = 2_048
 

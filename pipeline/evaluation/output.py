@@ -15,14 +15,14 @@ from pipeline.evaluation.report import (
     flaw_section,
     headline,
     main_sections,
-    markdown_text,
     more_sections,
     warnings_of,
 )
-from pipeline.evaluation.tables import as_csv, as_parquet, flaws_table, metrics_table
+from pipeline.evaluation.tables import flaws_table, metrics_table
 from pipeline.failures import as_run_errors
 from pipeline.storage import remove_tree, write_atomic
 from pipeline.summary import Report, too_many_bad
+from pipeline.table_text import as_csv, as_parquet, markdown_text
 
 _KINDS = {"I": ("images", "image"), "P": ("pixels", "pixel")}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ from pipeline.evaluation.measures import mean_of
 from pipeline.evaluation.tables import PaperFigures, paper_figures
 from pipeline.metrics import METRICS
 from pipeline.paper import METHODS, printed_table
+from pipeline.table_text import markdown_text
 
 _PAPER_BACKBONE, _PAPER_SIDE = "ViT-L-14-336-quickgelu", 518
 _NONE = "–"
-_AUTOLINK = re.compile(r"(https?:(?=//)|ftp:(?=//)|www(?=\.)|(?<=\S)(?=@\S))", re.IGNORECASE)  # where one can be broken
 _NAMED = 3  # flawed images that the report names of each kind; the table has them all
 
 
@@ -257,11 +256,3 @@ def as_markdown(section: Section) -> str:
 def _is_number(section: Section, at: int) -> bool:
     return all(row[at] == _NONE or row[at].lstrip("+-").replace(".", "").replace(",", "").isdigit() or row[at] == "-"
                for row in section.rows)  # fmt: skip
-
-
-def markdown_text(text: str) -> str:
-    """Text that Markdown shows as it stands: a name brings no tag, link, picture or cell of its own into the page.
-
-    GitHub makes links of bare addresses, too. Escapes do not keep it from that everywhere; a comment in them does.
-    """
-    return _AUTOLINK.sub(r"\1<!-- -->", re.sub(r"([\\`*_~\[\]<>&|])", r"\\\1", text))

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from pyarrow import csv
 
 from pipeline.config import DatasetName
 from pipeline.datasets import LabelledImage
@@ -17,8 +13,6 @@ from pipeline.evaluation.evaluate import Evaluation, MethodResult
 from pipeline.evaluation.measures import mean_of
 from pipeline.metrics import METRICS, Metric
 from pipeline.paper import Figure, figures
-
-_FORMULA = "^([=+@\t\r\n＝＋－＠-])"  # how cells begin that spreadsheets compute, as OWASP lists them
 
 METRICS_SCHEMA = pa.schema(
     [
@@ -137,22 +131,3 @@ def _known(image: LabelledImage | None) -> dict[str, Any]:
     if image is None:
         return {}
     return {"mask_uri": image.mask_uri, "category": image.category, "label": image.label, "defect": image.kind}
-
-
-def as_csv(table: pa.Table) -> bytes:
-    """RFC 4180 text; a null is an empty field, a number has all its digits.
-
-    Text that a spreadsheet would compute has an apostrophe before it. The Parquet file beside it has it as it is.
-    """
-    for at, column in enumerate(table.schema):
-        if pa.types.is_string(column.type):
-            table = table.set_column(at, column, pc.replace_substring_regex(table[at], _FORMULA, r"'\1"))
-    buffer = io.BytesIO()
-    csv.write_csv(table, buffer, csv.WriteOptions(quoting_style="needed"))
-    return buffer.getvalue()
-
-
-def as_parquet(table: pa.Table) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    return buffer.getvalue()

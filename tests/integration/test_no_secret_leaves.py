@@ -161,7 +161,7 @@ def told_of(flag: str, address: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     return code, told.out + told.err
 
 
-@pytest.mark.parametrize("flag", ["input", "output", "model", "thresholds", "clip_weights"])
+@pytest.mark.parametrize("flag", ["input", "output", "model", "thresholds", "clip_weights", "table"])
 def test_a_password_in_an_address_is_wrong_use(flag: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Whichever flag has it, before anything is asked of anybody."""
     code, told = told_of(flag, f"s3://key:{CANARY}@bucket/x", tmp_path, capsys)

@@ -14,11 +14,11 @@ from pipeline.evaluation.report import (
     flaw_section,
     headline,
     main_sections,
-    markdown_text,
     more_sections,
     warnings_of,
 )
 from pipeline.evaluation.tables import flaws_table
+from pipeline.table_text import markdown_text
 
 
 def test_empty_cells_have_their_reason_below(tmp_path: Path):

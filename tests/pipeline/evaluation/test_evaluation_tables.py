@@ -11,8 +11,9 @@ import pytest
 from making import counted, evaluation, flawed, image, method_result, two_categories
 
 from pipeline.evaluation.measures import measure
-from pipeline.evaluation.tables import as_csv, as_parquet, flaws_table, metrics_table
+from pipeline.evaluation.tables import flaws_table, metrics_table
 from pipeline.metrics import METRICS
+from pipeline.table_text import as_csv, as_parquet
 
 
 @pytest.fixture

@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from real_parts import ROOT, Job, Store, clean_environment
+from PIL import Image
+from real_parts import ROOT, Job, Store, clean_environment, client
 
 import pipeline
 from cops.maps import anomaly_map
 from pipeline import masks
 from pipeline.label_sets import LABEL_COLUMNS
+from pipeline.metrics import PixelCounts, rank_images
 from pipeline.runs import map_settings
 
 CALIBRATE = ("--by", "category,line", "--min-images", "20", "--image-rate", "0.05", "--pixel-rate", "0.1")
@@ -177,8 +180,6 @@ def test_killed_while_it_labels(output: Path, table: Path, tmp_path: Path) -> No
 
 def test_in_an_object_store(output: Path, rclone: Store, tmp_path: Path) -> None:
     """Output, thresholds and labels in S3; an address that is signed or has a password is refused."""
-    from real_parts import client  # noqa: PLC0415 -- beside its only use
-
     client(rclone).put(str(output), "bucket/thresholds-out", recursive=True)
     place, environment = "s3://bucket/thresholds-out", rclone.environment
     save = "s3://bucket/t.parquet"
@@ -189,3 +190,30 @@ def test_in_an_object_store(output: Path, rclone: Store, tmp_path: Path) -> None
     done = start("calibrate", "--output", "s3://me:secret@bucket/out")
     assert done.returncode == 2
     assert "secret" not in done.stderr
+
+
+def test_labels_and_masks(output: Path, job: Job, tmp_path: Path) -> None:
+    """--labels on a labelled dataset: F1-max of images, and of pixels by the masks that people drew."""
+    folder = output.parent / "in/a"
+    labels = pd.read_csv(folder / "labels.csv", keep_default_na=False)
+    labels["uri"] = [str(folder / path) for path in labels["path"]]
+    labels["mask_uri"] = [str(folder / path) if path else "" for path in labels["mask_path"]]
+    labels[["uri", "label", "category", "mask_uri"]].to_csv(tmp_path / "manifest.csv", index=False)
+    job("--input", str(tmp_path / "manifest.csv"), "--format", "plain", "--output", str(tmp_path / "out"))
+    save = tmp_path / "t.parquet"
+    well("calibrate", "--output", str(tmp_path / "out"), "--labels", "label", "--min-images", "20", "--save", str(save))
+    pooled = next(row for row in pq.read_table(save).to_pylist() if row["category"] is None)
+    scored = scores_of(tmp_path / "out").to_pylist()
+    ranking = rank_images([row["pred_score"] for row in scored], [row["label"] for row in scored])
+    assert pooled["image_f1"] == pytest.approx(ranking.f1_max().value)
+    assert (pooled["pixel_rule"], pooled["num_map_images"]) == ("f1_max", len(scored))
+    counts = PixelCounts()
+    for row in scored:
+        size = map_settings(pipeline.open_run(str(tmp_path / "out")).record)
+        heat = anomaly_map(masks.patch_grid(row), **size)
+        drawn = np.zeros(heat.shape, bool)
+        if row["mask_uri"]:
+            side = (size["image_size"],) * 2
+            drawn = np.asarray(Image.open(row["mask_uri"]).convert("L").resize(side, Image.Resampling.NEAREST)) > 0
+        counts.add(heat, drawn)
+    assert pooled["pixel_f1"] == pytest.approx(counts.ranking().f1_max().value, abs=0.02)

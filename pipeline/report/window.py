@@ -1,0 +1,119 @@
+"""Which runs a report is of, and which it is held against: earlier ones of the same model, and no others."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import InputError
+from pipeline.layout import RunLayout
+from pipeline.runs import read_record, record_of
+from pipeline.storage import Root, open_root, redact
+
+Record = Mapping[str, Any]
+_READ_AT_ONCE = 8
+
+
+@dataclass(frozen=True, order=True)
+class RunMark:
+    """A committed run, in the order of the commits."""
+
+    committed_at: str
+    run_id: str
+    model_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Runs, the oldest first.
+
+    Args:    now: what is reported.   before: the trailing runs, of the same model.   others: runs among these of
+             another model.   previous: the run committed last before these, of whichever model.
+             unreadable: what is wrong with records that could not be read, and so are in none of these.
+    """
+
+    now: tuple[Record, ...]
+    before: tuple[Record, ...] = ()
+    others: tuple[RunMark, ...] = ()
+    previous: Record | None = None
+    unreadable: tuple[str, ...] = ()
+
+    @property
+    def model_id(self) -> str:
+        return str(self.now[0]["model_id"])
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """Of what is reported."""
+        return tuple(str(record["run_id"]) for record in self.now)
+
+
+def find_window(output: str, run_ids: Sequence[str], trailing: int) -> Window:
+    """Raises:  InputError: no run is committed, or not this one; or the runs are of several models."""
+    root = open_root(output)
+    marks, unreadable = _marks(root)
+    if not run_ids:
+        if not marks:
+            raise InputError(f"{redact(output)}: no committed run; expected runs/<run_id>.json")
+        run_ids = [marks[-1].run_id]
+    now = sorted((_whole(root, run_id) for run_id in dict.fromkeys(run_ids)), key=_place)
+    models = {str(record["model_id"]) for record in now}
+    if len(models) > 1:
+        told = ", ".join(f"{record['run_id']} ({record['model_id']})" for record in now)
+        raise InputError(f"--run-id: scores of different models are not comparable, so not in one report: {told}")
+    earlier = [mark for mark in marks if (mark.committed_at, mark.run_id) < _place(now[0])]
+    chosen = [mark for mark in earlier if mark.model_id in models][-trailing:] if trailing else []
+    since = chosen[0] if chosen else RunMark("~", "", "")
+    return Window(
+        now=tuple(now),
+        before=tuple(_whole(root, mark.run_id) for mark in chosen),
+        others=tuple(mark for mark in earlier if mark > since and mark.model_id not in models),
+        previous=_whole(root, earlier[-1].run_id) if earlier else None,
+        unreadable=tuple(unreadable),
+    )
+
+
+def committed_at(record: Record) -> datetime.datetime:
+    """Raises:  InputError: the record says no time."""
+    try:
+        at = datetime.datetime.fromisoformat(str(record["committed_at"]))
+    except ValueError as exc:
+        raise InputError(f"the record of run {record['run_id']!r}: expected a time in committed_at: {exc}") from exc
+    return at if at.tzinfo else at.replace(tzinfo=datetime.UTC)
+
+
+def _place(record: Record) -> tuple[str, str]:
+    return str(record["committed_at"]), str(record["run_id"])
+
+
+def _whole(root: Root, run_id: str) -> Record:
+    """Raises:  InputError: there is no such record, or it lacks what a report is made of."""
+    record = record_of(RunLayout(root, run_id))
+    for name, kind in (("counts", dict), ("config", dict), ("model", dict), ("model_id", str)):
+        if not isinstance(record.get(name), kind):
+            raise InputError(f"{root.uri()}: the record of run {run_id!r} is damaged: it lacks {name}")
+    numbers = {**record["counts"], "images_per_s": record.get("images_per_s")}
+    if odd := [name for name, value in numbers.items() if not isinstance(value, int | float | None)]:
+        raise InputError(f"{root.uri()}: the record of run {run_id!r} is damaged: expected numbers in {', '.join(odd)}")
+    committed_at(record)
+    return record
+
+
+def _marks(root: Root) -> tuple[list[RunMark], list[str]]:
+    """Every committed run, and what is wrong with records that tell of none."""
+    paths = RunLayout(root, "").list_files(root.join("runs"), ".json")
+    names = [path.rpartition("/")[2].removesuffix(".json") for path in paths]
+    with ThreadPoolExecutor(_READ_AT_ONCE) as threads:
+        found = list(threads.map(lambda name: _mark(root, name), names))
+    return sorted(one for one in found if isinstance(one, RunMark)), [one for one in found if isinstance(one, str)]
+
+
+def _mark(root: Root, run_id: str) -> RunMark | str | None:
+    try:
+        record = read_record(RunLayout(root, run_id))
+    except InputError as exc:
+        return str(exc)
+    return None if record is None else RunMark(record["committed_at"], run_id, str(record.get("model_id")))
