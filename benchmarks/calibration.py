@@ -159,9 +159,9 @@ def of_splits(output: str) -> list[str]:
     title = f"## Split at random {_SPLITS:,} times"
     header = ["category", "target", "mean share flagged", "standard deviation", "inside the interval"]
     note = (
-        "The mean is at most the target, as proven, within the scatter of so many splits (standard deviation / 32). The "
-        "interval is of the true share; a fresh half of finite size scatters about that, too, so fewer than 95 % of the "
-        "counted shares lie inside."
+        "The mean is at most the target, as proven, within the scatter of so many splits (standard deviation / 32). "
+        "The interval is of the true share; a fresh half of finite size scatters about that, too, so fewer than 95 % "
+        "of the counted shares lie inside."
     )
     return [title, "", *table(header, rows), "", note]
 
