@@ -33,7 +33,7 @@ evaluate: setup build/unseen/manifest.csv  ## the packaged model on products and
 test: setup  ## every test that needs Python packages alone
 	$(BIN)/python -m pytest $(ARGS)
 
-test-all: setup  ## and those that need Debian packages: ceph-mon ceph-osd radosgw ceph-common
+test-all: setup  ## and those that need Debian packages: ceph-mon ceph-osd radosgw ceph-common chromium chromium-driver poppler-utils prometheus
 	$(BIN)/python -m pytest -m 'not gpu and not slow' $(ARGS)
 
 check: setup  ## format, lint, types, layers: what CI runs before the tests
@@ -43,7 +43,7 @@ check: setup  ## format, lint, types, layers: what CI runs before the tests
 	$(BIN)/lint-imports
 
 docs: setup  ## the site of docs/ with the API's reference, in build/site
-	$(BIN)/python -m mkdocs build --strict --quiet --site-dir build/site
+	$(BIN)/python -m mkdocs build --strict --site-dir build/site
 
 lint-cluster: setup  ## what Ray does not look at in cluster.yaml; CLUSTER=mine.yaml
 	$(BIN)/python deploy/lint.py $(or $(CLUSTER),cluster.yaml)
@@ -56,7 +56,7 @@ audit:  ## known vulnerabilities of what constraints.txt pins; needs a network, 
 fuzz: setup  ## 100,000 damaged files through the readers, some five minutes; the report in build/fuzz/, ARGS='--seed 2'
 	$(BIN)/python tests/fuzz/fuzz.py $(ARGS)
 
-bench: setup  ## measure: model, precision, pipeline, training, scale; some two hours; pages in benchmarks/results/
+bench: setup  ## measure: model, precision, pipeline, training, scale, results; some three hours; pages in benchmarks/results/
 	$(BIN)/python benchmarks/model.py
 	$(BIN)/python benchmarks/precision.py
 	$(BIN)/python benchmarks/scaled_jpeg.py
@@ -65,6 +65,10 @@ bench: setup  ## measure: model, precision, pipeline, training, scale; some two 
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/endurance.py
 	$(BIN)/python benchmarks/ten_million.py
+	$(BIN)/python benchmarks/calibration.py
+	$(BIN)/python benchmarks/reporting.py
+	$(BIN)/python benchmarks/iceberg.py --rows 200000
+	$(BIN)/python benchmarks/telemetry.py
 
 chaos: setup  ## real runs disturbed by 200 faults, some two hours; its table is in docs/reliability.md, ARGS='--faults 20'
 	$(BIN)/python tests/chaos/campaign.py $(ARGS)

@@ -1,7 +1,7 @@
 """The report on a night of a million images, with fourteen such nights before it: time, memory, size of the page.
 
-`python benchmarks/reporting.py`; `--images 100000` for a shorter form. Scores are drawn from distributions like those of
-the packaged model; the maps of the night are noise, those of the nights before, which nobody reads, are left empty.
+`python benchmarks/reporting.py`; `--images 100000` for a shorter form. Scores are drawn from distributions like those
+of the packaged model; the maps of the night are noise, those of the nights before, which nobody reads, are left empty.
 Writes a page to benchmarks/results/.
 """
 
@@ -79,7 +79,7 @@ def main() -> None:
         "A process of its own each, its start included; 24 anomalies and 12 borderline images of "
         f"{_SIDE_PX} px are read and drawn.",
         "",
-        *footer("Tables on a local disk, in the page cache."),
+        *footer(f"Tables on a local disk, in the page cache; other work beside, a load of {os.getloadavg()[1]:.0f}."),
     ]
     write(page, options.results)
 

@@ -119,6 +119,7 @@ class CoPS(nn.Module):
 
     @property
     def trained(self) -> bool:
+        """Whether somebody trained these weights."""
         return self.provenance.get("trained") is True
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from pipeline.storage import redact, remove_file, remove_tree
 from pipeline.store_errors import with_patience
 from pipeline.thresholds import Thresholds
 from pipeline.worklist import Worklist, make_worklist
+
+CheckColumns = Callable[[Mapping[str, pa.DataType]], None]
 
 log = logging.getLogger(__name__)
 
@@ -75,23 +77,32 @@ def check_identity(known: Mapping[str, Any], now: Mapping[str, Any], run_id: str
         raise InputError(f"run {run_id!r} was started otherwise: {told}. Give the same values, or another --run-id.")
 
 
-def find_or_make_plan(config: ScoreConfig, layout: RunLayout, card: ModelCard, identity: Mapping[str, Any]) -> Plan:
+def find_or_make_plan(
+    config: ScoreConfig, layout: RunLayout, card: ModelCard, identity: Mapping[str, Any], *, check: CheckColumns
+) -> Plan:
     """The run's plan: made by the first attempt, found by later ones, so that all of them score the same images.
 
-    Raises:  InputError: there is nothing to score, the run was started with other values, or parts of an earlier run
-             of this id are left.
+    Args:    check: told the run's own columns, before anything is planned.
+    Raises:  what `check` raises.   InputError: there is nothing to score, the run was started with other values, or
+             parts of an earlier run of this id are left.
     """
     path = _plan_path(layout)
     record = layout.read_json(path)
     if record is None:
         require_no_parts(layout)
-        record = make_plan(config, layout, card) | {"identity": dict(identity)}
+        record = make_plan(config, layout, card, check=check) | {"identity": dict(identity)}
         layout.write_json(path, record, once=True)
+        return _plan_of(layout, record)
     check_identity(record["identity"], identity, config.run_id)
+    plan = _plan_of(layout, record)
+    check(plan.metadata)
+    return plan
+
+
+def _plan_of(layout: RunLayout, record: Mapping[str, Any]) -> Plan:
     files = [layout.root.inside(name) for name in record["files"]]
-    names = record["metadata"]
     schema = pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(record["schema"])))
-    metadata = {name: schema.field(name).type for name in names}
+    metadata = {name: schema.field(name).type for name in record["metadata"]}
     return Plan(files=files, summary=PlanSummary(**record["summary"]), metadata=metadata)
 
 
@@ -117,10 +128,11 @@ def _plan_path(layout: RunLayout) -> str:
     return layout.work_path("plan.json")
 
 
-def make_plan(config: ScoreConfig, layout: RunLayout, card: ModelCard) -> dict[str, Any]:
-    """Write the plan's files; what plan.json says of them."""
+def make_plan(config: ScoreConfig, layout: RunLayout, card: ModelCard, *, check: CheckColumns) -> dict[str, Any]:
+    """Write the plan's files; what plan.json says of them. Raises what `check` raises, too."""
     sources = [recognise(uri, forced=config.format, image_column=config.image_column) for uri in config.inputs]
     rows = plan_rows(config, sources)
+    check(rows.metadata)
     remove_tree(layout.root.fs, layout.work_path("plan"))  # of an attempt that died while planning
     files, summary = write_plan(config, sources, layout.root, layout.work_path("plan"), rows=rows)
     if config.incremental:

@@ -54,6 +54,7 @@ class Ranking:
         return None if self.normal.sum() else f"no normal {self.thing}"
 
     def auroc(self) -> Metric:
+        """The area under the ROC curve."""
         if self.undefined:
             return Metric(None, self.undefined)
         labels, scores, weights = self._samples()
@@ -146,6 +147,7 @@ class PixelCounts:
         )
 
     def ranking(self) -> Ranking:
+        """Of pixels, by their value."""
         return Ranking(ordered_values(), self.normal, self.anomalous, thing="pixel")
 
     def pro(self) -> Curve:

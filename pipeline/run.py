@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -212,6 +213,13 @@ def choose_thresholds(config: ScoreConfig, card: ModelCard) -> Thresholds:
     return Thresholds(Threshold(config.image_threshold, config.pixel_threshold))
 
 
+def _check_columns(job: Job, metadata: Mapping[str, pa.DataType]) -> None:
+    """Raises:  InputError: thresholds are by columns that the run lacks, or a table does not take those that it has."""
+    job.thresholds.require_columns({"category": pa.string(), **metadata}, where="this run")
+    if job.config.table:
+        check_table(job.config.table, job.layout, metadata, make=True)
+
+
 def plan_line(plan: Plan, work: Remaining, execution: Execution) -> str:
     beside = f", {work.done:,} of them done already" if work.done else ""
     actors = f"{execution.min_actors}" if execution.min_actors == execution.max_actors else (
@@ -224,10 +232,7 @@ def plan_line(plan: Plan, work: Remaining, execution: Execution) -> str:
 def _attempt(job: Job, claim: Claim, execution: Execution, top: int) -> RunResult:
     """Plan, score what is left, commit. Raises as `score` does."""
     layout, began, started_at = job.layout, time.monotonic(), _now()
-    plan = find_or_make_plan(job.config, layout, job.card, job.identity)
-    job.thresholds.require_columns({"category": pa.string(), **plan.metadata}, where="this run")
-    if job.config.table:
-        check_table(job.config.table, layout, plan.metadata, make=True)
+    plan = find_or_make_plan(job.config, layout, job.card, job.identity, check=partial(_check_columns, job))
     work = remaining(layout, plan, claim.number, tasks=wanted_tasks(execution))
     log.info("%s", plan_line(plan, work, execution))
     images_per_s = _write_out(job, plan, work, execution, claim) if len(work.worklist) else 0.0

@@ -85,12 +85,14 @@ def least(config: CalibrateConfig, rate: float) -> int:
     return max(config.min_images, least_images(rate))
 
 
-def too_few(config: CalibrateConfig, there: int, rate: float, labels: np.ndarray | None = None) -> str:
-    """What to say where even all images together are too few."""
+def too_few(config: CalibrateConfig, there: int, rate: float | None, labels: np.ndarray | None = None) -> str:
+    """What to say where even all images together are too few, for the rate or where any number would do for it."""
     if labels is not None:
         kinds = " and ".join(f"{int((labels == label).sum()):,}" for label in (0, 1))
         expected = f"expected normal and anomalous images, {config.min_images:,} or more together (--min-images)"
         return f"--labels {config.labels}: {expected}; got {kinds}"
-    needed = least(config, rate)
-    why = "--min-images" if needed > least_images(rate) else f"a rate of {rate:g} cannot be told from fewer"
-    return f"expected {needed:,} normal images or more ({why}), got {there:,}: give more runs, or a higher rate"
+    if rate is None or config.min_images > least_images(rate):
+        return f"expected {config.min_images:,} normal images or more (--min-images), got {there:,}: give more runs"
+    why = f"a rate of {rate:g} cannot be told from fewer"
+    expected = f"expected {least(config, rate):,} normal images or more ({why})"
+    return f"{expected}, got {there:,}: give more runs, or a higher rate"

@@ -161,8 +161,13 @@ def _levels(found: Calibration) -> Iterator[str]:
 def _interval(level: Level) -> str:
     if level.found.value is None:
         return "none"
-    low, high = ("?" if end is None else f"{end:.4f}" for end in (level.found.low, level.found.high))
-    return f"{level.found.value:.4f} ({low} – {high})" + ("*" if level.source == "pooled" else "")
+    low, high = ("?" if end is None else _digits(end) for end in (level.found.low, level.found.high))
+    return f"{_digits(level.found.value)} ({low} – {high})" + ("*" if level.source == "pooled" else "")
+
+
+def _digits(value: float) -> str:
+    """Four decimals; of a small number its first digits."""
+    return f"{value:.4f}" if value >= 0.001 or value == 0 else f"{value:.2g}"
 
 
 def _name(value: Any) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.calibration.config import CalibrateConfig
 from pipeline.calibration.f1 import at_f1_max
 from pipeline.calibration.images import map_pieces
-from pipeline.calibration.levels import Level, Levels, from_pooled, least, level_at, level_at_rate, too_few
+from pipeline.calibration.levels import Level, Levels, from_pooled, level_at, level_at_rate, too_few
 from pipeline.calibration.maps import BLOCKS, Counts, Peaks, PixelValues, at_pixel_rate
 from pipeline.calibration.rates import Scores
 from pipeline.decode import DecodeRules
@@ -69,7 +69,7 @@ class _Values:
         return int(self.blocks.sum()) // self.pixels
 
     def level(self) -> Level | None:
-        if self.images < least(self.config, self.config.pixel_rate):
+        if self.images < self.config.min_images:
             return None
         found = at_pixel_rate(self.blocks, self.config.pixel_rate)
         return Level(found=found, source="none" if found.value is None else "group", images=self.images)
@@ -130,8 +130,10 @@ def pixel_levels(
     pooled = whole.level() if found else None
     if pooled is None:
         ((images,),) = sql.execute(_COUNT).fetchall()
-        what = f"--pixel-rule {config.pixel_rule}: {too_few(config, int(images), config.pixel_rate)}"
-        raise InputError(f"{what}; --pixel-rule none leaves them out")
+        rate = config.pixel_rate if rule == "images" else None  # of pixels there are always enough
+        raise InputError(
+            f"--pixel-rule {rule}: {too_few(config, int(images), rate)}; --pixel-rule none leaves them out"
+        )
     own: Levels = {group: part.level() or from_pooled(pooled, part.under(pooled)) for group, part in found.items()}
     return {**own, None: from_pooled(pooled, pooled)}
 

@@ -172,8 +172,8 @@ def _breaks(report: Report, runs: Sequence[Record]) -> set[int]:
 
 
 def _heat_rows(report: Report) -> dict[str, Any]:
-    """Each group's rate in each run, one colour scale for all of them; mean scores where there are no labels."""
-    runs = [*report.window.before, *report.window.now]
+    """Each group's rate in each run, the newest first, on one colour scale; mean scores where there are no labels."""
+    runs = [*report.window.before, *report.window.now][::-1]
     ids = [str(record["run_id"]) for record in runs]
     rows = []
     for line in report.lines:
@@ -187,13 +187,7 @@ def _heat_rows(report: Report) -> dict[str, Any]:
 
 def _heat_cell(line: GroupLine, cell: Any, *, has_labels: bool) -> dict[str, Any]:
     value = None if cell is None else cell.rate.share if has_labels else cell.mean_score
-    text = (
-        words.NOTHING
-        if value is None
-        else f"{100 * value:.1f}".removesuffix(".0")
-        if has_labels
-        else words.score(value)
-    )
+    text = words.NOTHING if value is None else words.percent(value)[:-1] if has_labels else words.score(value)
     other = has_labels and cell is not None and cell.image_threshold != line.cell.image_threshold
     return {"value": value, "text": text, "other_threshold": other and value is not None}
 

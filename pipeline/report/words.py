@@ -13,17 +13,17 @@ _NAMED = 5  # of a list of groups in a sentence
 
 
 def percent(share: float | None) -> str:
-    """With the digits that tell small shares apart: 12 %, 3.4 %, 0.12 %, 0.003 %."""
+    """With the digits that tell small shares apart: 12.0%, 3.4%, 0.12%, 0.003%."""
     if share is None:
         return NOTHING
     value = 100 * share
     digits = 0 if value == 0 or value >= 99.95 else 1 if value >= 1 else 2 if value >= 0.095 else 3
-    return f"{value:.{digits}f} %"
+    return f"{value:.{digits}f}%"
 
 
 def interval(rate: Rate) -> str:
     low, high = rate.interval
-    return f"{percent(low)[:-2]}–{percent(high)}"
+    return f"{percent(low)[:-1]}–{percent(high)}"
 
 
 def score(value: float | None) -> str:

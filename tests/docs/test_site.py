@@ -1,10 +1,14 @@
 """The docs site: it builds without a warning, needs no network, and has what the repository has."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from test_links import ROOT, pages
+
+MAKEFILE = ROOT / "Makefile"
 
 NOT_ON_THE_SITE = re.compile(r"tests/|README\.md$")
 FETCHED = re.compile(
@@ -60,3 +64,16 @@ def test_search_needs_no_server(site: Path) -> None:
     start = (site / "index.html").read_text("utf-8")
     assert '<script src="_site/offline_worker.js#iframe-worker">' in start
     assert "unpkg" not in start
+
+
+def test_a_link_that_leads_nowhere_fails(tmp_path: Path) -> None:
+    """With the very flags that `make docs` has: --quiet beside --strict would let every warning pass."""
+    (made,) = re.findall(r"(-m mkdocs build .*)", MAKEFILE.read_text("utf-8"))
+    assert "--strict" in made and "--quiet" not in made
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text("[gone](gone.md)")
+    (tmp_path / "mkdocs.yml").write_text("site_name: x\ntheme: {name: material, font: false}\n")
+    command = [sys.executable, *made.split()]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert "gone.md" in done.stderr

@@ -25,7 +25,8 @@ def test_the_tutorial_runs_as_written(tmp_path: Path) -> None:
             with Path(said).open("a", encoding="utf-8") as file:
                 file.write(f"\n### line {step.line}\n{step.code}---\n{came}")
         if step.shown is not None:
-            assert not differences(step.shown, came), f"line {step.line}:\n{came}"
+            wrong = "\n".join(differences(step.shown, came))
+            assert not wrong, f"line {step.line}:\n{wrong}\n\nall of it:\n{came}"
     assert not (folder / "tour").exists()  # the page ends with clearing up
 
 

@@ -52,7 +52,7 @@ def test_no_pickle_in_a_table_runs(tmp_path: Path) -> None:
     payload = pickle.dumps(Malicious(target))
     columns = {"model_id": ["m"], "category": ["c"], "image_threshold": [0.5], "pixel_threshold": [0.25]}
     found = read_thresholds(poisoned(columns, payload, tmp_path / "t.parquet"), "m")
-    assert found.of("c").image == 0.5
+    assert found.of({"category": "c"}).image == 0.5
 
     manifest = poisoned({"uri": ["a.jpg"], "line": ["l"]}, payload, tmp_path / "m.parquet")
     config = ScoreConfig(inputs=(manifest,), keep_columns=("line",), run_id="r")
@@ -116,7 +116,7 @@ def test_a_plan_names_only_files_of_its_own(tmp_path: Path) -> None:
     layout.write_json(layout.work_path("plan.json"), {"identity": {}, "files": ["runs/r/../../../plan.parquet"]})
     config = ScoreConfig(inputs=(str(tmp_path),), run_id="r")
     with pytest.raises(InputError, match=r"plan\.parquet.*outside"):
-        find_or_make_plan(config, layout, card=None, identity={})  # type: ignore[arg-type]
+        find_or_make_plan(config, layout, card=None, identity={}, check=lambda _: None)  # type: ignore[arg-type]
 
 
 def test_a_name_that_is_no_utf8_is_kept_in_json(tmp_path: Path) -> None:

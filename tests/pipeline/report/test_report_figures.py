@@ -57,7 +57,7 @@ def test_chance_seldom_changes_a_rate() -> None:
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=200))
 def test_bins_are_in_the_order_of_scores(scores: list[float]) -> None:
-    """Each score's bin begins at or below it, and 0.05 % higher ends; the order stays."""
+    """Each score's bin begins at or below it, and 0.05% higher ends; the order stays."""
     values = np.sort(np.array(scores, np.float32))
     bins = bins_of(values)
     assert (np.diff(bins) >= 0).all()
@@ -92,7 +92,7 @@ def test_every_reason_has_a_meaning() -> None:
 
 @pytest.mark.parametrize(
     ("share", "told"),
-    [(None, "–"), (0.0, "0 %"), (1.0, "100 %"), (0.034, "3.4 %"), (0.0012, "0.12 %"), (0.00003, "0.003 %")],
+    [(None, "–"), (0.0, "0%"), (1.0, "100%"), (0.034, "3.4%"), (0.0012, "0.12%"), (0.00003, "0.003%")],
 )
 def test_percent(share: float | None, told: str) -> None:
     """With the digits that tell small shares apart."""
@@ -106,4 +106,4 @@ def test_words() -> None:
     assert listed(list("abcdefg")) == "a, b, c, d, e and 2 more"
     assert group_name((None, ""), ("category", "line")) == '(no category) · ""'
     assert group_name((), ("category",)) == "(all others)"
-    assert interval(Rate(1, 10)) == "1.8–40.4 %"
+    assert interval(Rate(1, 10)) == "1.8–40.4%"
