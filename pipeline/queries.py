@@ -112,6 +112,8 @@ class _Asking:
     def do(self, action: Callable[[], T]) -> T:
         """Raises:  KeyboardInterrupt: Ctrl-C or SIGTERM came."""
         running = self.thread.submit(action)
+        while not running.done():  # in short waits: a signal just before a wait, or to another thread, ends none
+            wait([running], _AGAIN_S)
         with _as_errors(self.query, self.sql):
             return running.result()
 

@@ -147,9 +147,18 @@ def test_in_a_store(memory_root: Root) -> None:
     assert rows(uri, "SELECT count(*) AS images FROM scores") == [{"images": 3}]
 
 
-@pytest.fixture
-def soon() -> Iterator[threading.Timer]:
-    timer = threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT])
+def to_process() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def to_thread() -> None:
+    """A signal that wakes no wait of the main thread, as one that comes just before the wait does not."""
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+
+@pytest.fixture(params=[to_process, to_thread])
+def soon(request: pytest.FixtureRequest) -> Iterator[threading.Timer]:
+    timer = threading.Timer(0.5, request.param)
     yield timer
     timer.cancel()
 
