@@ -17,19 +17,24 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pages import ROOT, footer, table, write
 
 import pipeline
 from pipeline.calibration import CalibrateConfig
+from pipeline.calibration.maps import BLOCKS, PixelValues, at_pixel_rate
 from pipeline.calibration.output import calibrate_and_write
 from pipeline.calibration.rates import at_rate
 from pipeline.labelling import LabelConfig, label_run
+from pipeline.metrics import ordered_values
+from pipeline.runs import map_settings
 
 _RUN = "normal"
 _CATEGORIES = "bolt,carpet,leather,tablet"
 _CALIBRATING, _FRESH = "image_id < '8'", "image_id >= '8'"  # ids are hashes in hex
 _SPLITS = 1_000
+_PIXEL_DRAWS = 100
 _MEASURED = f"""
     SELECT coalesce(category, ''), count(*), avg(pred_label), avg((mask_area > 0)::INT),
         avg(mask_area / (width::DOUBLE * height))
@@ -53,7 +58,7 @@ def main() -> None:
         ]
         for rate in (0.01, 0.05):
             page += ["", *of_rate(output, rate, Path(folder))]
-        page += ["", *of_splits(output)]
+        page += ["", *of_splits(output), "", *of_pixel_draws(output)]
         write([*page, "", *footer("`python benchmarks/calibration.py`;")], options.results)
 
 
@@ -162,6 +167,38 @@ def of_splits(output: str) -> list[str]:
         "The mean is at most the target, as proven, within the scatter of so many splits (standard deviation / 32). "
         "The interval is of the true share; a fresh half of finite size scatters about that, too, so fewer than 95 % "
         "of the counted shares lie inside."
+    )
+    return [title, "", *table(header, rows), "", note]
+
+
+def of_pixel_draws(output: str) -> list[str]:
+    """Whether the intervals of the rule `pixels` hold the share that is the truth where a category's images are all.
+
+    As many images as a half are drawn with replacement: what is promised of them can be held against all, exactly.
+    """
+    run = pipeline.open_run(output, _RUN)
+    work = PixelValues(**map_settings(run.record))
+    scores = pa.concat_tables(run.tables(["category", "height", "width", "patch_scores"]))
+    categories = np.array(scores["category"].to_pylist())
+    generator = np.random.default_rng(2)
+    rows = []
+    for category in np.unique(categories):
+        places = np.flatnonzero(categories == category)
+        counts = np.stack([work(scores.slice(place, 1)) for place in places])
+        values, everywhere = ordered_values(), counts.sum(axis=0)
+        shares, inside = [], []
+        for _ in range(_PIXEL_DRAWS):
+            drawn = generator.integers(len(places), size=len(places) // 2)
+            blocks = np.stack([counts[drawn[at::BLOCKS]].sum(axis=0) for at in range(BLOCKS)])
+            found = at_pixel_rate(blocks, 0.01)
+            shares.append(everywhere[values >= found.value].sum() / everywhere.sum())
+            inside.append(found.rate_low <= shares[-1] <= found.rate_high)
+        rows.append([str(category), "1%", f"{np.mean(shares):.3%}", f"{np.std(shares):.2%}", f"{np.mean(inside):.0%}"])
+    title = f"## Of pixels, drawn at random {_PIXEL_DRAWS:,} times"
+    header = ["category", "target", "mean share of pixels", "standard deviation", "inside the interval"]
+    note = (
+        "Half as many images as a category has, drawn from them with replacement; the share is that of all of its "
+        "images. Of intervals of 95 %, about that many should hold it."
     )
     return [title, "", *table(header, rows), "", note]
 
