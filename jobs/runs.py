@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -211,13 +212,16 @@ def discard(command: Discard) -> int:
     if not command.yes and not _agreed():
         print("Nothing is removed.")
         return DONE
-    if command.table:
-        for table in publication.retract(command.output, command.run_id, command.table):
-            print(f"{table.table}: {publication.rows_text(table.rows)} removed", flush=True)
-    discarding.remove(removal)
+    discarding.remove(removal, first=partial(_retract, command))
     kept = "its record and what that names are kept" if command.strays else "its id can be used again"
     print(f"Removed; {kept}.")
     return DONE
+
+
+def _retract(command: Discard) -> None:
+    if command.table:
+        for table in publication.retract(command.output, command.run_id, command.table):
+            print(f"{table.table}: {publication.rows_text(table.rows)} removed", flush=True)
 
 
 def _agreed() -> bool:

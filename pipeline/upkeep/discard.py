@@ -6,6 +6,7 @@ cut short leaves a run without record and plan, which nothing resumes, and which
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,9 +73,10 @@ def find_removal(output: str, run_id: str, *, only_strays: bool = False) -> Remo
     )
 
 
-def remove(removal: Removal) -> None:
+def remove(removal: Removal, *, first: Callable[[], None] | None = None) -> None:
     """Remove what was found. May be done again where it was cut short.
 
+    Args:    first: done before anything is removed, once nobody else can work on the run.
     Raises:  ClaimError: a process works on the run, or did since the removal was found.
              StoreError: the store does not answer.
     """
@@ -82,6 +84,9 @@ def remove(removal: Removal) -> None:
     with take_claim(layout) as claim:
         if layout.root.fs.exists(layout.commit_path) != removal.has_record:
             raise ClaimError(f"run {layout.run_id!r} was committed or discarded meanwhile: look at it again")
+        if first is not None:
+            first()
+            claim.check()
         if removal.only_strays:
             for entry in removal.entries:
                 _remove(layout, entry.path)

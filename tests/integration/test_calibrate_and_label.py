@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import signal
 import subprocess
@@ -75,6 +77,28 @@ def table(output: Path) -> Path:
 
 def scores_of(output: Path, **options: Any) -> pa.Table:
     return pa.concat_tables(pipeline.open_run(str(output), **options).tables())
+
+
+def test_the_readmes_morning(output: Path, tmp_path: Path) -> None:
+    """Its commands run as they stand there, one after the other, on an output of `out`."""
+    (block,) = re.findall(r"## In the morning\n\n```\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    shutil.copytree(output, tmp_path / "out")
+    for name in ("jobs", "queries"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    commands = block.replace(".venv/bin/python", sys.executable)
+    done = subprocess.run(
+        ["bash", "-eu", "-c", commands],
+        cwd=tmp_path,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "(0 rows)" not in done.stdout
+    assert json.loads((tmp_path / "found.json").read_text("utf-8"))["annotations"]
+    assert "<svg" in next((tmp_path / "out" / "reports").glob("*.html")).read_text("utf-8")
 
 
 def test_a_calibration_holds_its_rates(output: Path, table: Path) -> None:

@@ -18,7 +18,10 @@ from pyiceberg.catalog.sql import SqlCatalog
 from run_making import MODEL_ID, NOW, commit_run, put, score_row
 
 import pipeline
+from jobs import runs
+from jobs.exits import DONE, FAILED
 from pipeline import publication, store_errors
+from pipeline.claim import take_claim
 from pipeline.errors import InputError, RunError
 from pipeline.iceberg import data_files
 from pipeline.layout import RunLayout
@@ -336,3 +339,18 @@ def test_a_catalog_without_nested_namespaces(lake: Any, layout: RunLayout) -> No
     """It says so before anything is scored."""
     with pytest.raises(InputError, match="hierarchical namespaces are not supported"):
         publication.check_table("iceberg://lake/factory.line3.scores", layout, make=True)
+
+
+def test_a_discard_that_is_refused_leaves_the_tables_rows(
+    lake: Any, layout: RunLayout, run: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While somebody works on the run; and once nobody does, both go."""
+    output = run("r1", "a", bad=("x",))
+    publish(output, "r1", lake)
+    command = runs.Discard(output=output, run_id="r1", table=lake.uri, yes=True)
+    with take_claim(layout):
+        assert runs.main(command) == FAILED
+    assert "being worked on" in capsys.readouterr().err
+    assert (lake.ids(), lake.ids("scores_quarantine")) == ([("r1", "a")], [("r1", "x")])
+    assert runs.main(command) == DONE
+    assert (lake.ids(), lake.ids("scores_quarantine")) == ([], [])
