@@ -86,7 +86,9 @@ def test_a_night(aws: Programs, ends: list[str], submits: int, code: int) -> Non
     assert calls[-2:] == ["down", "jobs/report.py" if code in {0, 3} else "jobs/runs.py"]
     jobs = [call for call in aws.calls() if call.startswith("job submit")]
     for number, job in enumerate(jobs, 1):
-        assert re.search(rf" --submission-id night-\S+-{number} --no-wait .*-- python jobs/score.py --run-id night-", job)
+        assert re.search(
+            rf" --submission-id night-\S+-{number} --no-wait .*-- python jobs/score.py --run-id night-", job
+        )
         assert job.endswith(f"--incremental --top 0 {' '.join(WHERE)}")
     assert len({call.partition(" -- ")[2] for call in jobs}) == 1  # the same run again
 

@@ -94,7 +94,9 @@ def test_a_night_in_a_pod(programs: Programs, scored: int, reported: int, code: 
     assert subprocess.run(command, check=False, capture_output=True, env=given, timeout=60).returncode == code
     score, then = programs.calls()
     assert score == "jobs/score.py --run-id night-2026-11-23 --incremental --output s3://b/o --input s3://b/a"
-    assert then.startswith("jobs/runs.py show night-" if scored == 1 else "jobs/report.py --output s3://b/o --run-id night-")
+    assert then.startswith(
+        "jobs/runs.py show night-" if scored == 1 else "jobs/report.py --output s3://b/o --run-id night-"
+    )
 
 
 def test_one_night_at_a_time(programs: Programs) -> None:
