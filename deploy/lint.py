@@ -247,7 +247,8 @@ def ray_starts(config: Config) -> Iterator[Finding]:
     wanted = {
         "head_start_ray_commands": (
             "RAY_AUTH_MODE=token", "--object-store-memory=", "--autoscaling-config=~/ray_bootstrap_config.yaml",
-            "RAY_enable_autoscaler_v2=0", "RAY_AUTOSCALER_UTILIZATION_SCORER=spot_first.score", "--metrics-export-port=",
+            "RAY_enable_autoscaler_v2=0", "RAY_AUTOSCALER_UTILIZATION_SCORER=spot_first.score",
+            "--metrics-export-port=",
         ),
         "worker_start_ray_commands": (
             "RAY_AUTH_MODE=token", "--object-store-memory=", "RAY_num_workers_soft_limit=",

@@ -1,7 +1,7 @@
 """Start tonight's RayJob, or find it started, and wait for its end: `python start_night.py rayjob.yaml`, in a pod.
 
-Exit codes: 0 the night's run succeeded; 1 it did not, or Kubernetes says no; 2 wrong use; 3 Kubernetes does not answer, and
-another pod may look again. 1 and 2 are final: nightly.yaml's podFailurePolicy starts no pod after them.
+Exit codes: 0 the night's run succeeded; 1 it did not, or Kubernetes says no; 2 wrong use; 3 Kubernetes does not
+answer, and another pod may look again. 1 and 2 are final: nightly.yaml's podFailurePolicy starts no pod after them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import yaml
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 LABEL = "app.kubernetes.io/name=cops-night"
-TOKEN = "@NIGHT@"  # in the template, the night's date
+NIGHT = "@NIGHT@"  # in the template, the night's date
 STARTER = "cops/starter"  # the annotation of a RayJob that says which Job of the CronJob's, or by hand, started it
 _KEEP = 14  # RayJobs that are over, to look at
 _LOOK_EVERY_S = 30.0
@@ -99,7 +99,7 @@ def start(api: Api, template: str, night: str, starter: str) -> str:
     Args:    starter: who starts it, the same in each pod of one Job: what failed under it has had its tries.
     Raises:  KubernetesError: it is not allowed, or not understood, or the failed one does not go.
     """
-    job = yaml.safe_load(template.replace(TOKEN, night))
+    job = yaml.safe_load(template.replace(NIGHT, night))
     name = str(job["metadata"]["name"])
     job["metadata"].setdefault("annotations", {})[STARTER] = starter
     deadline = time.monotonic() + _PATIENCE_S

@@ -8,7 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Notes its arguments, and ends with the next of the codes that are in a file for its first word. jobs/runs.py tells a state.
+# Notes its arguments, and ends with the next of the codes that are in a file for its first word. jobs/runs.py tells a
+# state.
 _STUB = """#!{python}
 import pathlib, sys, time
 folder = pathlib.Path({folder!r})

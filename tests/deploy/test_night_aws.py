@@ -13,8 +13,8 @@ from night_stubs import ROOT, Programs, environment, log_of
 SCRIPT = ROOT / "deploy/aws/night.sh"
 WHERE = ("--input", "s3://b/a", "--output", "s3://b/o")
 
-# As Ray's own programs do: `dashboard` listens until it is ended; `job status` says of a job what is planned, and ends with
-# 0 for one that failed; BROKEN is a tunnel that is gone.
+# As Ray's own programs do: `dashboard` listens until it is ended; `job status` says of a job what is planned, and ends
+# with 0 for one that failed; BROKEN is a tunnel that is gone.
 _RAY = """
 if words[0] == "dashboard":
     import socket

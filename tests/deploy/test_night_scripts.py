@@ -1,4 +1,4 @@
-"""The night's scripts on a workstation and in a pod, with programs in place of the jobs that note how they are called."""
+"""The night's scripts on a workstation and in a pod, with programs in place of the jobs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from night_stubs import ROOT, Programs, environment, log_of
+from night_stubs import ROOT, Programs, environment
 
 WORKSTATION, AWS, KUBERAY = (ROOT / f"deploy/{name}/night.sh" for name in ("workstation", "aws", "kuberay"))
 

@@ -1,4 +1,4 @@
-"""docs/nightly.md and docs/monitoring.md: their commands are those of the programs, their costs those of the benchmarks."""
+"""docs/nightly.md and docs/monitoring.md: commands that the programs take, costs that were measured."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_every_night_has_categories_and_thresholds() -> None:
     ("status", "said"), [("committed", ""), ("stopped  ", "last night is not committed\n"), (None, "last")]
 )
 def test_a_night_that_is_missing_is_told(status: str | None, said: str, tmp_path: Path) -> None:
-    """The page's line for cron, where Prometheus is gone with the cluster: nothing where last night's run is committed."""
+    """The page's line for cron, where Prometheus is gone: nothing where last night's run is committed."""
     (line,) = re.findall(r"^ *0 9 \* \* \*  cd \S+ && (.*)$", MONITORING, re.MULTILINE)
     night = f"night-{datetime.datetime.now().astimezone().date() - datetime.timedelta(days=1)}"
     rows = ["run               status     when (UTC)", f"{night}  {status}  2026-11-23 21:00"]

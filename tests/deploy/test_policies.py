@@ -30,7 +30,7 @@ EVERYWHERE = ("ec2:Describe", "ssmmessages:", "ec2messages:", "ssm:UpdateInstanc
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_only_looking_and_being_reached_is_allowed_everywhere(policy: str) -> None:
-    """No wildcard in an action; `*` as a resource for ec2:Describe… and a machine's own channels, which know no other."""
+    """No wildcard in an action; `*` as a resource for ec2:Describe… and a machine's own channels alone."""
     for one in POLICIES[policy]:
         actions = listed(one["Action"])
         assert one["Effect"] == "Allow"
@@ -40,7 +40,7 @@ def test_only_looking_and_being_reached_is_allowed_everywhere(policy: str) -> No
 
 
 def test_a_session_is_one_of_ssh_to_the_head() -> None:
-    """Without the check of the document a session by the default one, a shell, is allowed by the machine's tag alone."""
+    """Without the check of the document a session by the default one, a shell, is allowed by the tag alone."""
     starts = statements("launcher-policy", "ssm:StartSession")
     assert len(starts) == 2
     for one in starts:

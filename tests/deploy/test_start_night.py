@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from deploy.kuberay import start_night
-from deploy.kuberay.start_night import STARTER, TOKEN, Api, main, night_of
+from deploy.kuberay.start_night import NIGHT, STARTER, Api, main, night_of
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "deploy/kuberay/rayjob.yaml"
@@ -103,10 +103,21 @@ def test_a_night_from_beginning_to_end(cluster: tuple[Cluster, Api], capsys: pyt
     assert main([str(TEMPLATE)], api) == 0
     (made,) = kubernetes.jobs.values()
     del made["metadata"]["creationTimestamp"], made["metadata"]["annotations"], made["status"]
-    assert made == yaml.safe_load(TEMPLATE.read_text().replace(TOKEN, tonight()))
+    assert made == yaml.safe_load(TEMPLATE.read_text().replace(NIGHT, tonight()))
     assert made["metadata"]["name"] == f"cops-night-{tonight()}"
     assert capsys.readouterr().out.count("RUNNING") == 1
     assert kubernetes.tokens == {"Bearer tok"}
+
+
+def test_users_own_names_stay_as_they_are(cluster: tuple[Cluster, Api], tmp_path: Path) -> None:
+    """Only the night's own mark is filled in, everywhere; a bucket may be called DATE or night."""
+    kubernetes, api = cluster
+    kubernetes.course = [status("Complete", "SUCCEEDED")]
+    (tmp_path / "mine.yaml").write_text(TEMPLATE.read_text().replace("BUCKET", "my-DATE-night"))
+    assert main([str(tmp_path / "mine.yaml")], api) == 0
+    (made,) = kubernetes.jobs.values()
+    assert f"night-{tonight()} s3://my-DATE-night/inspection " in made["spec"]["entrypoint"]
+    assert NIGHT not in str(made)
 
 
 def test_a_pod_that_is_started_again_goes_on_waiting(cluster: tuple[Cluster, Api]) -> None:
@@ -128,7 +139,7 @@ def failed(starter: str) -> dict[str, dict[str, Any]]:
 def test_a_night_that_failed_can_be_started_again(
     cluster: tuple[Cluster, Api], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By hand, the same night: another Job of the CronJob's removes what failed, waits until it is gone, begins anew."""
+    """By hand, the same night: another Job of the CronJob's removes what failed, waits till it is gone, begins anew."""
     kubernetes, api = cluster
     kubernetes.jobs, kubernetes.slow = failed("cron"), 2
     kubernetes.course = [status("Failed", "FAILED")] * 3 + [status("Complete", "SUCCEEDED")]
