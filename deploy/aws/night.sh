@@ -110,14 +110,14 @@ follow() {
 }
 
 commit=$(git rev-parse HEAD 2>/dev/null)
-code=1 lost=''
+code=1 lost='' told='' started=$(date +%H%M%S) # a name that no job of an earlier start has
 for try in $(seq "$TRIES"); do
   if open_tunnel; then
     # Whether it arrived is asked of the head, whatever became of the answer.
-    ray_job submit --submission-id "$night-$try" --no-wait --working-dir . \
+    ray_job submit --submission-id "$night-$started-$try" --no-wait --working-dir . \
       --runtime-env-json "{\"env_vars\": {\"COPS_GIT_COMMIT\": \"$commit\"}}" \
       -- python jobs/score.py --run-id "$night" --incremental --top 0 "$@" >>"$log" 2>&1
-    follow "$night-$try"
+    follow "$night-$started-$try"
     for _ in 1 2 3 4 5; do kill -0 "$shower" 2>/dev/null || break; sleep 1; done # the log's last lines
     printf '%s\n' "$told" >>"$log"
   fi
