@@ -12,17 +12,13 @@ from typing import TypeVar
 import duckdb
 import pyarrow as pa
 
-from pipeline.errors import InputError, RunError
-from pipeline.schema import SCORES
-from pipeline.store_errors import describe
+from pipeline.errors import InputError
+from pipeline.sql_errors import as_errors
 from pipeline.views import open_views
 
 _ROWS = 8192  # of a batch
 _AGAIN_S = 0.1
 _PARAMETER = re.compile(r"getvariable\('(\w+)'\)")
-_KIND = re.compile(r"[A-Z][A-Za-z-]*( [A-Za-z-]+)* Error: ")  # DuckDB begins its messages so
-_OF_THE_WORLD = ("IO Error: ", "Out of Memory Error: ")
-_STREAM = "reading the stream registered as"  # … and so goes on where Arrow could not read a file
 _STATEMENTS_WITH_ROWS = {"SELECT", "EXPLAIN", "PRAGMA", "CALL", "MULTI"}  # MULTI: PIVOT
 
 T = TypeVar("T")
@@ -114,7 +110,7 @@ class _Asking:
         running = self.thread.submit(action)
         while not running.done():  # in short waits: a signal just before a wait, or to another thread, ends none
             wait([running], _AGAIN_S)
-        with _as_errors(self.query, self.sql):
+        with as_errors(self.query.name, self.sql):
             return running.result()
 
 
@@ -129,31 +125,3 @@ def _thread_for(sql: duckdb.DuckDBPyConnection) -> Iterator[ThreadPoolExecutor]:
         while wait([last], _AGAIN_S).not_done:
             sql.interrupt()
         thread.shutdown()
-
-
-@contextlib.contextmanager
-def _as_errors(query: Query, sql: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """What DuckDB says, in one line; it comes as an OSError where rows were given already."""
-    try:
-        yield
-    except (duckdb.Error, pa.ArrowException, OSError) as exc:
-        said, _, place = str(exc).partition("\n\n")
-        kind, told = _KIND.match(said), " ".join(_KIND.sub("", said, count=1).split())
-        if _STREAM in told:
-            cause = f"{told.partition('failed: ')[2]}; jobs/runs.py verify --all tells which"
-            raise RunError(f"a part of the tables cannot be read: {cause}") from exc
-        if kind is None or kind[0] in _OF_THE_WORLD:
-            raise RunError(f"{query.name}: {describe(exc)}") from exc
-        near = place.partition("\n")[0].strip()
-        where = f"; {near}" if near else ""
-        raise InputError(f"{query.name}: {told.rstrip('.')}{where}{_columns_hint(told, sql)}") from exc
-
-
-def _columns_hint(told: str, sql: duckdb.DuckDBPyConnection) -> str:
-    """Which columns the runs have of their own, where one that SQL names is missing."""
-    if not told.startswith("Referenced column"):
-        return ""
-    there = [row[0] for row in sql.sql("SELECT column_name FROM (DESCRIBE scores)").fetchall()]
-    own = ", ".join(name for name in there if name not in SCORES.names and name != "run_id") or "none"
-    made_by = "--path-fields and --keep-columns of jobs/score.py make some"
-    return f". Beside the columns of every run these scores have {own}; {made_by}"
