@@ -29,8 +29,8 @@ _OF_ROWS = ("image_id", "image_uri", "width", "height", "category", "pred_score"
 @dataclass(frozen=True)
 class Labelled:
     """Args:    contradictory: called normal, with shapes drawn, which are left out.   repeated: pictures that the file
-    has more than once.   left_out: how many shapes of which other labels.   unknown: pictures that were reviewed and are
-    not among the chosen ones.   first_unknown: the name of one.
+    has more than once.   left_out: how many shapes of which other labels.   unknown: pictures that were reviewed and
+    are not among the chosen ones.   first_unknown: the name of one.
     """
 
     run_id: str

@@ -41,7 +41,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The images that were chosen, once and for all: a view `chosen` of `sql`, to be asked for while the views are open.
+    """The images that were chosen, once for all: a view `chosen` of `sql`, to be asked for while the views are open.
 
     Args:    first_uri, last_uri, hottest: of the whole run: its URIs in the order of their letters, its highest patch
              score. Names and colours are thus the same whatever is chosen.
