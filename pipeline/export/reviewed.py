@@ -18,9 +18,10 @@ from pipeline.export.label_studio import LABEL
 from pipeline.export.names import Names, names_for, picture_name
 from pipeline.export.reading import Reviewed, merged, reviewed_in
 from pipeline.export.selection import Row, Selection, choose
-from pipeline.export.writing import short, whole_file
+from pipeline.export.writing import short
 from pipeline.storage import Root, open_root, write_atomic
 from pipeline.store_errors import describe, with_patience
+from pipeline.whole_file import whole_text_file
 
 MANIFEST_COLUMNS = ("uri", "label", "mask_uri", "category", "image_id", "pred_score", "pred_label")
 _OF_ROWS = ("image_id", "image_uri", "width", "height", "category", "pred_score", "pred_label")
@@ -63,7 +64,7 @@ def import_reviewed(
     found = _read(source, labels)
     masks = open_root(save.removesuffix(".csv") + "-masks")
     tally, left_out = Counter[str](), Counter[str]()
-    with choose(selection) as chosen, whole_file(save) as out:
+    with choose(selection) as chosen, whole_text_file(save) as out:
         names = names_for(chosen, relative_to=relative_to, pictures=pictures)
         manifest = csv.DictWriter(out, MANIFEST_COLUMNS)
         manifest.writeheader()

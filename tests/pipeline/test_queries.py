@@ -84,6 +84,8 @@ def test_several_statements(output: str) -> None:
         ),
         ("FROM nosuch", "--sql: Table with name nosuch does not exist"),
         ("SELECT error('told')", "^--sql: told$"),
+        ("SELECT 1 AS a, 2 AS b, 3 AS a", "^--sql: several columns are named a; name them apart by AS$"),
+        ("FROM runs JOIN scores USING (run_id)", "several columns are named model_id; name"),
         ("SELECT 'x'::INTEGER FROM scores", "--sql: Could not convert string 'x' to INT32"),
         ("SET VARIABLE a = 1", "expected SQL that ends in a query, such as SELECT; it ends in SET"),
         ("CREATE TABLE a(x INTEGER)", "it ends in CREATE"),
