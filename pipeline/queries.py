@@ -123,6 +123,9 @@ def _thread_for(sql: duckdb.DuckDBPyConnection) -> Iterator[ThreadPoolExecutor]:
     """One thread; what still runs in it at the end is interrupted, at whichever moment Ctrl-C came."""
     thread = ThreadPoolExecutor(1, "query")
     try:
+        thread.submit(
+            bool
+        ).result()  # it runs from here on: Ctrl-C in the midst of its start with a query would lose it
         yield thread
     finally:
         last = thread.submit(lambda: None)  # done when all before it is
