@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -12,17 +13,13 @@ from typing import TypeVar
 import duckdb
 import pyarrow as pa
 
-from pipeline.errors import InputError, RunError
-from pipeline.schema import SCORES
-from pipeline.store_errors import describe
+from pipeline.errors import InputError
+from pipeline.sql_errors import as_errors
 from pipeline.views import open_views
 
 _ROWS = 8192  # of a batch
 _AGAIN_S = 0.1
 _PARAMETER = re.compile(r"getvariable\('(\w+)'\)")
-_KIND = re.compile(r"[A-Z][A-Za-z-]*( [A-Za-z-]+)* Error: ")  # DuckDB begins its messages so
-_OF_THE_WORLD = ("IO Error: ", "Out of Memory Error: ")
-_STREAM = "reading the stream registered as"  # … and so goes on where Arrow could not read a file
 _STATEMENTS_WITH_ROWS = {"SELECT", "EXPLAIN", "PRAGMA", "CALL", "MULTI"}  # MULTI: PIVOT
 
 T = TypeVar("T")
@@ -75,7 +72,7 @@ def answer(
 
     No other file is read or written, whatever the SQL says.
     Args:    run_ids, label_set: as of `open_views`.
-    Raises:  InputError: there is no such run or label set, or the SQL is wrong or gives no rows.
+    Raises:  InputError: there is no such run or label set, or the SQL is wrong, gives no rows, or columns of one name.
              RunError: a part of the tables cannot be read.
     """
     with open_views(output, run_ids, label_set=label_set) as sql, _thread_for(sql) as thread:
@@ -93,7 +90,10 @@ def _ask(sql: duckdb.DuckDBPyConnection, query: Query) -> pa.RecordBatchReader:
     kind = statements[-1].type.name if statements else "nothing"
     if kind not in _STATEMENTS_WITH_ROWS:
         raise InputError(f"{query.name}: expected SQL that ends in a query, such as SELECT; it ends in {kind}")
-    return sql.sql(query.sql).to_arrow_reader(_ROWS)
+    rows = sql.sql(query.sql).to_arrow_reader(_ROWS)
+    if twice := [name for name, count in Counter(rows.schema.names).items() if count > 1]:
+        raise InputError(f"{query.name}: several columns are named {', '.join(twice)}; name them apart by AS")
+    return rows
 
 
 def _batches(rows: pa.RecordBatchReader, asking: _Asking) -> Iterator[pa.RecordBatch]:
@@ -114,7 +114,7 @@ class _Asking:
         running = self.thread.submit(action)
         while not running.done():  # in short waits: a signal just before a wait, or to another thread, ends none
             wait([running], _AGAIN_S)
-        with _as_errors(self.query, self.sql):
+        with as_errors(self.query.name, self.sql):
             return running.result()
 
 
@@ -123,37 +123,12 @@ def _thread_for(sql: duckdb.DuckDBPyConnection) -> Iterator[ThreadPoolExecutor]:
     """One thread; what still runs in it at the end is interrupted, at whichever moment Ctrl-C came."""
     thread = ThreadPoolExecutor(1, "query")
     try:
+        thread.submit(
+            bool
+        ).result()  # it runs from here on: Ctrl-C in the midst of its start with a query would lose it
         yield thread
     finally:
         last = thread.submit(lambda: None)  # done when all before it is
         while wait([last], _AGAIN_S).not_done:
             sql.interrupt()
         thread.shutdown()
-
-
-@contextlib.contextmanager
-def _as_errors(query: Query, sql: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """What DuckDB says, in one line; it comes as an OSError where rows were given already."""
-    try:
-        yield
-    except (duckdb.Error, pa.ArrowException, OSError) as exc:
-        said, _, place = str(exc).partition("\n\n")
-        kind, told = _KIND.match(said), " ".join(_KIND.sub("", said, count=1).split())
-        if _STREAM in told:
-            cause = f"{told.partition('failed: ')[2]}; jobs/runs.py verify --all tells which"
-            raise RunError(f"a part of the tables cannot be read: {cause}") from exc
-        if kind is None or kind[0] in _OF_THE_WORLD:
-            raise RunError(f"{query.name}: {describe(exc)}") from exc
-        near = place.partition("\n")[0].strip()
-        where = f"; {near}" if near else ""
-        raise InputError(f"{query.name}: {told.rstrip('.')}{where}{_columns_hint(told, sql)}") from exc
-
-
-def _columns_hint(told: str, sql: duckdb.DuckDBPyConnection) -> str:
-    """Which columns the runs have of their own, where one that SQL names is missing."""
-    if not told.startswith("Referenced column"):
-        return ""
-    there = [row[0] for row in sql.sql("SELECT column_name FROM (DESCRIBE scores)").fetchall()]
-    own = ", ".join(name for name in there if name not in SCORES.names and name != "run_id") or "none"
-    made_by = "--path-fields and --keep-columns of jobs/score.py make some"
-    return f". Beside the columns of every run these scores have {own}; {made_by}"
