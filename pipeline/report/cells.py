@@ -101,9 +101,9 @@ def earlier_cells(
     sql.register("report_before", pa.table({"run_id": list(run_ids)}))
     sql.execute(AS_WRITTEN)
     same = " AND ".join(f"keyed.k{at} IS NOT DISTINCT FROM report_limits.k{at}" for at in range(len(by)))
-    keys = ", ".join(f"keyed.k{at}" for at in range(len(by)))
+    told = ", ".join(f"keyed.k{at}" for at in range(len(by)))
     rows = sql.execute(
-        f"""SELECT {keys}, run_id, {_OF_SCORES}, count(at_least),
+        f"""SELECT {told}, run_id, {_OF_SCORES}, count(at_least),
                 count(*) FILTER (pred_score >= at_least AND NOT isnan(pred_score)), NULL, NULL, NULL, NULL
             FROM (SELECT {keys(by)}, run_id, pred_score FROM scores) AS keyed
                 JOIN report_before USING (run_id) LEFT JOIN report_limits ON {same}

@@ -19,7 +19,8 @@ RATIO, POINTS = 1.5, 0.05
 RATE_RULE = (
     f"Higher or lower: {RATIO} times the rate before (or that part of it) or {100 * POINTS:.0f} points apart, and "
     f"p < {ALPHA:.2f}, Holm-corrected over all tests of this table, by Fisher's exact test and, from {MIN_RUNS} "
-    f"trailing runs on, by a t-test against the spread of their own rates, too; at least {MIN_BEFORE} images before and {MIN_NOW} now"
+    f"trailing runs on, by a t-test against the spread of their own rates, too; at least {MIN_BEFORE} images before "
+    f"and {MIN_NOW} now"
 )
 
 Group = TypeVar("Group", bound=Hashable)

@@ -18,8 +18,8 @@ from pipeline.layout import RunLayout
 from pipeline.report import cells
 from pipeline.report import facts as counting
 from pipeline.report.calibration import read_calibration
-from pipeline.report.changes import changed, changes, with_labels
 from pipeline.report.cells import OTHERS, Cell
+from pipeline.report.changes import changed, changes, with_labels
 from pipeline.report.facts import gather
 from pipeline.report.findings import group_lines, missed_groups, mix, new_groups, quarantined, uncompared
 from pipeline.report.rates import Rate
@@ -204,8 +204,10 @@ def test_all_is_like_beside_like(output: str) -> None:
     assert (total.change, total.rates.now.whole, total.drift.is_flagged) == (0, 600, False)
     before = [found.cells[("dirty",), f"n{day}"].rate for day in range(6)]
     assert total.rates.before == pytest.approx(300 / 600 * sum(one.part for one in before) / 600, abs=0.01)
-    assert mix(found, window) == "dirty is 49.9% of the images, before 10.0%"
-    assert uncompared(found, window) == ("Rates are compared without what has fewer than 30 images before: new (1 image).",)
+    assert mix(found, window) == "clean is 49.9% of the images, before 90.0%"
+    assert uncompared(found, window) == (
+        "Rates are compared without what has fewer than 30 images before: new (1 image).",
+    )
 
 
 def test_one_new_image_hides_nothing(output: str) -> None:
@@ -329,6 +331,22 @@ def test_scores_of_the_calibration(output: str, tmp_path: Path) -> None:
     assert int(counts.calibration[("a",)].sum()) == 2
 
 
+def test_calibrated_runs_are_of_the_model(output: str, tmp_path: Path) -> None:
+    """One that has another's scores by now is told, and not compared with. A run that was taken whole is no night."""
+    night(output, "r1", rows_of("a", [0.1]), model_id="z" * 32)
+    night(output, "r2", rows_of("a", [0.1]), day=1)
+    night(output, "r3", rows_of("a", [0.1]), day=2)
+    window = find_window(output, (), 14)
+    found = read_calibration(table_of(tmp_path / "t.parquet", {}, run_ids=["r1", "r2"]), window, output)
+    assert (found.run_ids, found.own_runs) == (("r2",), ("r2",))
+    assert found.notes == (
+        "Runs of another model have by now the names of those that the thresholds were calibrated on (r1): "
+        "they are not compared with.",
+    )
+    some = read_calibration(table_of(tmp_path / "t.parquet", {}, run_ids=["r2"], chosen="true"), window, output)
+    assert (some.run_ids, some.own_runs) == (("r2",), ())
+
+
 @pytest.mark.parametrize(
     "chosen",
     [
@@ -384,6 +402,30 @@ def test_what_changed_by_hand() -> None:
     ]
     assert [one.name for one in found if one.is_detail] == ["model.provenance.seed"]
     assert changes(new, new) == ()
+
+
+def test_what_changed_is_told_apart() -> None:
+    """Inputs, which an archive by date has anew each night, and a model's history stand by themselves."""
+    old = {"run_id": "a", "model": MODEL, "config": {"inputs": ["/2026-11-01"]}}
+    new = {"run_id": "b", "model": MODEL | {"provenance": {"seed": 1}}, "config": {"inputs": ["/2026-11-02"]}}
+    found = changed(new, old)
+    assert (found.run_id, found.before, found.fields) == ("b", "a", ())
+    assert [one.now for one in found.inputs] == ["/2026-11-02"]
+    assert [one.name for one in found.details] == ["model.provenance.seed"]
+    assert changed(new, None).before is None
+
+
+def test_what_a_label_set_was_made_by_is_compared() -> None:
+    """Its table, the table's digest and its pooled thresholds, beside those of the run before."""
+    record = {"run_id": "a", "config": {}}
+    labels = {"thresholds": "t", "thresholds_digest": "1", "pooled": {"image": 0.5, "pixel": None}, "counts": {}}
+    others = labels | {"thresholds_digest": "2", "pooled": {"image": 0.6, "pixel": None}}
+    found = changes(with_labels(record, others), with_labels(record, labels))
+    assert [(one.name, one.before, one.now) for one in found] == [
+        ("labels.thresholds_digest", "1", "2"),
+        ("labels.pooled.image", "0.5", "0.6"),
+    ]
+    assert {one.before for one in changes(with_labels(record, labels), with_labels(record, None))} == {"–"}
 
 
 def test_cells_add_up() -> None:

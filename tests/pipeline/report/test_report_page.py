@@ -129,7 +129,7 @@ def test_what_stands_out(report: Report) -> None:
         "6 decode truncated it ends before its own marks and lengths say",
         "read 10.5, decode 10.5",
         "Flagged: PSI ≥ 0.25, or KS D ≥ 0.10",
-        "Higher or lower: the 99 % intervals",
+        "Higher or lower: 1.5 times the rate before",
         "against the run committed before, night-4",
         "Made 2026-11-23 05:00 UTC",
     ],
