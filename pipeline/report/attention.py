@@ -98,9 +98,7 @@ def _of_comparing(report: Report) -> list[str]:
             f"Fewer than {MIN_RUNS} trailing runs: by how much nights differ anyway is not known, and a rate may be "
             "called higher or lower for no other reason."
         )
-    small = [line.name for line in report.lines if line.group != OTHERS and line.drift.psi is None]
-    if small := [name for name in small if window.before and name not in report.new]:
-        told.append(f"Too few images to test (of {MIN_IMAGES} for drift, {MIN_NOW} for a rate): {listed(small)}.")
+    told += _too_small(report)
     if window.previous[0] and window.previous[0]["model_id"] != window.model_id:
         told.append("The run before was of another model: scores are not compared with it.")
     if window.left_out:
@@ -109,6 +107,19 @@ def _of_comparing(report: Report) -> list[str]:
         )
     if not window.before:
         told.append(f"{window.nothing_before}: nothing to compare with.")
+    return told
+
+
+def _too_small(report: Report) -> list[str]:
+    """What was there before, and is of too few images to say anything of."""
+    known = [line for line in report.lines if report.window.before and line.name not in report.new]
+    of_scores = [line.name for line in known if line.group != OTHERS and line.drift.psi is None]
+    of_rates = [line.name for line in known if line.rates.before is not None and line.rates.p is None]
+    told = []
+    if of_scores:
+        told.append(f"Fewer than {MIN_IMAGES} images now or before, so not tested for drift: {listed(of_scores)}.")
+    if of_rates:
+        told.append(f"Fewer than {MIN_NOW} images, so their rates are not tested: {listed(of_rates)}.")
     return told
 
 

@@ -37,7 +37,7 @@ class Window:
              another model.   previous: for each of `now` the run committed last before it, of whichever model.
              left_out: runs of the model that were committed before, and are no nights to compare with.
              unreadable: what is wrong with records that could not be read, and so are in none of these.
-             trailing: as many of `before` were asked for.
+             trailing: as many of `before` were asked for.   of_names: only such of certain names.
     """
 
     now: tuple[Record, ...]
@@ -47,6 +47,7 @@ class Window:
     left_out: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
     trailing: int = 0
+    of_names: bool = False
 
     @property
     def model_id(self) -> str:
@@ -64,7 +65,9 @@ class Window:
     @property
     def nothing_before(self) -> str:
         """Why there are no trailing runs."""
-        return "No earlier run of this model" if self.trailing else "Compared with no earlier run, as --trailing 0 asks"
+        if not self.trailing:
+            return "Compared with no earlier run, as --trailing 0 asks"
+        return "No earlier run of this model" + (" of these names" if self.of_names else "")
 
 
 def find_window(
@@ -104,6 +107,7 @@ def find_window(
         left_out=tuple(mark.run_id for mark in skipped if mark.model_id in models) if compare_with is None else (),
         unreadable=tuple(unreadable),
         trailing=trailing,
+        of_names=compare_with is not None,
     )
 
 
