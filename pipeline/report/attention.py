@@ -37,7 +37,7 @@ def all_quiet(report: Report) -> str | None:
 
 def _alerts(report: Report) -> list[Attention]:
     window, lines = report.window, report.lines
-    told = []
+    told = [] if report.total.cell.images else ["No image was scored."]
     if higher := [f"{line.name} ({_beside(line.rates)})" for line in lines if line.change > 0]:
         told.append(f"Anomaly rate higher than before: {listed(higher)}.")
     elif report.total.change > 0:
@@ -73,9 +73,7 @@ def _remarks(report: Report) -> list[Attention]:
 
 def _of_labels(report: Report) -> list[str]:
     cell, told = report.total.cell, []
-    if not cell.images:
-        told.append("No image was scored.")
-    elif not cell.labelled:
+    if cell.images and not cell.labelled:
         told.append("No thresholds: no image is called normal or anomalous. The scores stand for themselves.")
     elif cell.labelled < cell.images:
         told.append(f"{counted(cell.images - cell.labelled, 'image')} without a threshold, and so without a label.")

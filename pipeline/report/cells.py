@@ -96,7 +96,7 @@ def earlier_cells(
     if not run_ids:
         return {}
     columns = {f"k{at}": pa.array([stratum[at] for stratum in limits], pa.string()) for at in range(len(by))}
-    at_least = pa.array(limits.values(), pa.float32())  # as in the scores, or equal ones would differ
+    at_least = pa.array(limits.values(), pa.float32())  # as in the scores
     sql.register("report_limits", pa.table({"at_least": at_least, **columns}))
     sql.register("report_before", pa.table({"run_id": list(run_ids)}))
     sql.execute(AS_WRITTEN)

@@ -148,7 +148,7 @@ def test_a_label_set_replaces_the_labels(output: str) -> None:
 
 
 def test_earlier_runs_are_counted_by_this_times_thresholds(output: str) -> None:
-    """Whatever theirs were, and to the last bit of a score: a threshold that moved makes no change of the rate."""
+    """Whatever theirs were: a threshold that moved makes no change of the rate. A score that equals it counts."""
     scores = [0.1] * 40 + [0.45] * 10
     night(output, "r1", rows_of("a", scores, threshold=0.4) + rows_of("b", scores, threshold=None))
     night(output, "r2", rows_of("a", scores, threshold=0.45) + rows_of("b", [0.9] * 50), day=1)

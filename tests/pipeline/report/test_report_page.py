@@ -18,7 +18,7 @@ from pipeline.errors import InputError
 from pipeline.report import output as outputs
 from pipeline.report import page as pages
 from pipeline.report.config import ReportConfig
-from pipeline.report.findings import Report
+from pipeline.report.findings import Attention, Report
 from pipeline.report.output import make_report, report_and_write
 from pipeline.report.page import page
 from pipeline.report.text import terminal_text
@@ -258,7 +258,9 @@ def test_odd_nights(tmp_path: Path, rows: list[Any], bad: list[str], words: str)
 def test_no_image_scored_is_no_lack_of_thresholds(tmp_path: Path) -> None:
     """It is told as what it is."""
     night(tmp_path / "out", "r", [], bad=["/a"], config={"image_threshold": 0.5})
-    seen = require_harmless(page(report_of(tmp_path / "out"), at=AT))
+    made = report_of(tmp_path / "out")
+    seen = require_harmless(page(made, at=AT))
+    assert made.attention[0] == Attention("No image was scored.", is_alert=True)
     assert "No image was scored." in seen.text
     assert "no thresholds" not in seen.text.lower()
 
