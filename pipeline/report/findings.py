@@ -213,9 +213,11 @@ def new_groups(facts: Facts, window: Window) -> tuple[str, ...]:
 
 
 def quarantined(records: Sequence[Record]) -> Rate:
-    """Of what was planned."""
-    counts = [record["counts"] for record in records]
-    return Rate(sum(one.get("quarantined", 0) for one in counts), sum(one.get("planned", 0) for one in counts))
+    """Of what was planned; a record is data, and may hold a part that is larger than the whole."""
+    bad, planned = (
+        sum(int(record["counts"].get(name) or 0) for record in records) for name in ("quarantined", "planned")
+    )
+    return Rate(bad, max(bad, planned))
 
 
 def images_per_s(records: Sequence[Record]) -> float | None:

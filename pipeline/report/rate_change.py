@@ -59,7 +59,7 @@ class RateChange:
     @property
     def direction(self) -> int:
         """1 where it is higher than before, -1 where lower, 0 where nothing can be said."""
-        if self.p is None or self.p >= ALPHA or self.before is None or self.now.share is None:
+        if self.p is None or not self.p < ALPHA or self.before is None or self.now.share is None:
             return 0
         low, high = sorted((self.before, self.now.share))
         is_large = high >= RATIO * low or high - low >= POINTS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import fnmatch
+import math
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -146,10 +147,14 @@ def _whole(root: Root, run_id: str) -> Record:
         if not isinstance(record.get(name), kind):
             raise InputError(f"{root.uri()}: the record of run {run_id!r} is damaged: it lacks {name}")
     numbers = {**record["counts"], "images_per_s": record.get("images_per_s")}
-    if odd := [name for name, value in numbers.items() if not isinstance(value, int | float | None)]:
+    if odd := [name for name, value in numbers.items() if value is not None and not _is_count(value)]:
         raise InputError(f"{root.uri()}: the record of run {run_id!r} is damaged: expected numbers in {', '.join(odd)}")
     committed_at(record)
     return record
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value < math.inf
 
 
 def _marks(root: Root) -> tuple[list[RunMark], list[str]]:

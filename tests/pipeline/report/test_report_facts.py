@@ -94,7 +94,13 @@ def test_a_damaged_record_of_an_earlier_run_is_told(output: str) -> None:
     window = find_window(output, ("a",), 14)
     assert len(window.unreadable) == 1
     assert "runs/b.json: damaged" in window.unreadable[0]
-    for fields in ({"counts": None}, {"counts": {"planned": "many"}}, {"committed_at": "soon"}, {"model": "m"}):
+    for fields in (
+        {"counts": None},
+        {"counts": {"planned": "many"}},
+        {"counts": {"planned": -1}},
+        {"committed_at": "soon"},
+        {"model": "m"},
+    ):
         night(output, "c", rows_of("a", [0.1]), day=2, **fields)
         with pytest.raises(InputError, match=r"record of run 'c'"):
             find_window(output, ("c",), 14)
@@ -118,6 +124,7 @@ def test_counts_by_hand(output: str) -> None:
     (bad,) = found.quarantine
     assert (bad.stage, bad.reason, bad.count, bad.examples) == ("decode", "truncated", 2, ("/x", "/y"))
     assert quarantined(window.now) == Rate(2, 7)
+    assert quarantined([{"counts": {"planned": 1, "quarantined": 3}}, {"counts": {"planned": None}}]) == Rate(3, 3)
 
 
 def test_several_runs_are_one_night(output: str) -> None:
