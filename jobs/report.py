@@ -43,6 +43,9 @@ class Options:
     trailing: int = 14
     """Earlier committed runs of the same model to compare with."""
 
+    compare_with: str | None = None
+    """Of these, the ones of such names: line-a-*. Default: all but evaluations and calibration sets."""
+
     by: str = "category"
     """Columns that images are grouped by: category,line."""
 
@@ -55,8 +58,8 @@ class Options:
     save: str | None = None
     """Where the page goes. Default: reports/ in the output, named by the run."""
 
-    no_pictures: bool = False
-    """Show no pictures and maps, only their figures: where they may not leave, or cannot be read."""
+    pictures: bool = True
+    """Pictures and maps; without, figures alone: where pictures may not leave, or cannot be read."""
 
 
 def main(options: Options) -> int:
@@ -66,9 +69,9 @@ def main(options: Options) -> int:
 
     log_to_stderr()
     stop_on_sigterm()
-    given = vars(options) | {"run_ids": options.run_id, "pictures": not options.no_pictures}
+    given = vars(options) | {"run_ids": options.run_id}
     given["by"] = tuple(name.strip() for name in options.by.split(","))
-    del given["run_id"], given["no_pictures"]
+    del given["run_id"]
     try:
         with as_run_errors("The same command may be given again", what="the report stopped"):
             print(report_and_write(ReportConfig(**given)))

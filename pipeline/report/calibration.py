@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.layout import RunLayout, check_run_id
 from pipeline.report.window import Record, Window
+from pipeline.report.words import listed
 from pipeline.runs import read_record
 from pipeline.storage import redact
 from pipeline.thresholds import read_table, read_thresholds
@@ -32,8 +33,9 @@ class Calibrated:
 class Calibration:
     """A table of thresholds for the reported model.
 
-    Args:    by: the columns that its groups are told by.   chosen: which images of its runs it was made from, as the
-             condition of SQL that jobs/calibrate.py was given; None: all.
+    Args:    by: the columns that its groups are told by.   run_ids: the runs that it was made from, of these the ones
+             that are there and of the model.   chosen: which images of these, as the condition of SQL that
+             jobs/calibrate.py was given; None: all.
     """
 
     name: str
@@ -42,6 +44,11 @@ class Calibration:
     run_ids: tuple[str, ...] = ()
     chosen: str | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def own_runs(self) -> tuple[str, ...]:
+        """Runs that were taken whole: sets of images for calibration, where a night has a condition, too."""
+        return () if self.chosen else self.run_ids
 
     def of(self, group: Sequence[str | None], by: Sequence[str]) -> list[Calibrated]:
         """The rows that images of a group may have: by all columns that both know, and last the pooled one."""
@@ -62,14 +69,16 @@ def read_calibration(uri: str, window: Window, output: str) -> Calibration:
     thresholds = read_thresholds(uri, window.model_id)
     rows = read_table(uri).to_pylist()
     named = _run_ids(rows, name)
-    there = tuple(run_id for run_id in named if read_record(RunLayout.at(output, run_id)) is not None)
+    found = {run_id: read_record(RunLayout.at(output, run_id)) for run_id in named}
+    there = tuple(run_id for run_id, record in found.items() if record and record.get("model_id") == window.model_id)
+    others = [run_id for run_id, record in found.items() if record and run_id not in there]
     return Calibration(
         name=name,
         by=thresholds.by,
         rows={tuple(_as_text(row[one]) for one in thresholds.by): _calibrated(row) for row in rows},
         run_ids=there,
         chosen=_chosen(rows, name),
-        notes=tuple(_notes(named, there, window)),
+        notes=tuple(_notes(named, there, others, window)),
     )
 
 
@@ -102,13 +111,17 @@ def _chosen(rows: Sequence[Mapping[str, Any]], name: str) -> str | None:
     return chosen or None
 
 
-def _notes(named: Sequence[str], there: Sequence[str], window: Window) -> list[str]:
+def _notes(named: Sequence[str], there: Sequence[str], others: Sequence[str], window: Window) -> list[str]:
     notes = []
     if not named:
         notes.append("The table of thresholds does not say which runs it was made from.")
-    elif len(there) < len(named):
-        gone = len(named) - len(there)
+    if gone := len(named) - len(there) - len(others):
         notes.append(f"{gone} of the {len(named)} runs that the thresholds were calibrated on are not in this output.")
+    if others:
+        notes.append(
+            f"Runs of another model have by now the names of those that the thresholds were calibrated on "
+            f"({listed(others)}): they are not compared with."
+        )
     if set(there) & set(window.run_ids):
         notes.append("What is reported is among the runs that the thresholds were calibrated on.")
     return notes

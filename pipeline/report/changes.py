@@ -11,7 +11,9 @@ from pipeline.report.window import Record
 from pipeline.storage import redact, without_user_info
 
 _LONGEST = 200
-_COMPARED = ("model_id", "model", "config", "execution", "versions", "git_commit")
+_COMPARED = ("model_id", "model", "config", "labels", "execution", "versions", "git_commit")
+_OF_LABELS = ("thresholds", "thresholds_digest", "pooled")
+_INPUTS = "config.inputs"  # of an archive by date, others every night
 _SAID_ALREADY = ("config.model_id", "config.precision")  # model_id, model.precision
 ABSENT = "–"
 
@@ -24,6 +26,44 @@ class Change:
     before: str
     now: str
     is_detail: bool
+
+    @property
+    def is_input(self) -> bool:
+        return self.name == _INPUTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changed:
+    """What a run has other than the one before it.
+
+    Args:    before: the id of that; None where there is none.   fields: what is to be looked at.
+             details: of the model's history.   inputs: where its images came from, which each night may have anew.
+    """
+
+    run_id: str
+    before: str | None
+    fields: tuple[Change, ...] = ()
+    details: tuple[Change, ...] = ()
+    inputs: tuple[Change, ...] = ()
+
+
+def changed(now: Record, before: Record | None) -> Changed:
+    """Args:    now, before: records; under `labels` that of the label set, where one is reported."""
+    if before is None:
+        return Changed(run_id=str(now["run_id"]), before=None)
+    found = changes(now, before)
+    return Changed(
+        run_id=str(now["run_id"]),
+        before=str(before["run_id"]),
+        fields=tuple(one for one in found if not one.is_detail and not one.is_input),
+        details=tuple(one for one in found if one.is_detail),
+        inputs=tuple(one for one in found if one.is_input),
+    )
+
+
+def with_labels(record: Record, labels: Record | None) -> Record:
+    """A run's record with what its label set was made by."""
+    return {**record, "labels": {name: labels.get(name) for name in _OF_LABELS if name in labels}} if labels else record
 
 
 def changes(now: Record, before: Record) -> tuple[Change, ...]:
@@ -43,7 +83,8 @@ def changes(now: Record, before: Record) -> tuple[Change, ...]:
 
 
 def _flat(record: Record) -> dict[str, Any]:
-    return {name: value for key in _COMPARED for name, value in _leaves(key, record.get(key))}
+    compared = (key for key in _COMPARED if key != "labels" or key in record)
+    return {name: value for key in compared for name, value in _leaves(key, record.get(key))}
 
 
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -66,7 +66,7 @@ def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") 
     )
 
 
-def rate_bar(now: Rate, before: Rate, top: float, title: str) -> Markup:
+def rate_bar(now: Rate, before: float | None, top: float, title: str) -> Markup:
     """A rate as a bar with its interval, and a tick where it was before; `top` is the bar's whole length."""
     width, height = 120.0, 16.0
 
@@ -76,8 +76,8 @@ def rate_bar(now: Rate, before: Rate, top: float, title: str) -> Markup:
     low, high = now.interval
     parts = [_rect(0, 3, width, 10, "ground"), _rect(0, 3, at(now.share or 0), 10, "bad-fill")]
     parts += [_stroke(at(low), 8, at(high), 8, "whisker")]
-    if before.share is not None:
-        parts += [_stroke(at(before.share), 0, at(before.share), height, "was")]
+    if before is not None:
+        parts += [_stroke(at(before), 0, at(before), height, "was")]
     return _svg(width, height, title, parts, "rate")
 
 

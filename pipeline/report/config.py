@@ -18,6 +18,7 @@ class ReportConfig:
     """The fields are those of jobs/report.py, whose help says what each is.
 
     Args:    run_ids: the runs of one night; the one committed last where there are none.   by: columns of the scores.
+             compare_with: a pattern of the names of earlier runs.
     """
 
     output: str
@@ -25,6 +26,7 @@ class ReportConfig:
     label_set: str | None = None
     thresholds: str | None = None
     trailing: int = 14
+    compare_with: str | None = None
     by: tuple[str, ...] = ("category",)
     top: int = 24
     borderline: int = 12
@@ -43,6 +45,8 @@ class ReportConfig:
         ):
             if not 0 <= count <= most:
                 raise InputError(f"{name}: expected a number from 0 to {most}, got {count}")
+        if self.compare_with is not None and not self.compare_with.strip():
+            raise InputError("--compare-with: expected names of runs, such as line-a-*; is a variable not set?")
         if not self.by or not all(name.strip() for name in self.by):
             raise InputError("--by: expected columns of the scores, such as category or category,line")
         if len(set(self.by)) != len(self.by):

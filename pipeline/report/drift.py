@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy.special import chdtrc, kolmogorov
 
 Counts = npt.NDArray[np.signedinteger]
+Weighed = npt.NDArray[np.float64]
 Key = TypeVar("Key", bound=Hashable)
 
 MIN_IMAGES = 30  # on either side
@@ -53,9 +54,9 @@ class Drift:
         return self.by_psi or self.by_ks
 
 
-def compare(now: Counts, before: Counts) -> Drift:
+def compare(now: Counts, before: Counts | Weighed) -> Drift:
     """Both measures of two samples, uncorrected."""
-    images, earlier = int(now.sum()), int(before.sum())
+    images, earlier = int(now.sum()), round(float(before.sum()))
     if min(images, earlier) < MIN_IMAGES:
         return Drift(images=images, before=earlier)
     shift, parts = psi(now, before)
@@ -66,7 +67,23 @@ def compare(now: Counts, before: Counts) -> Drift:
     )  # fmt: skip
 
 
-def psi(now: Counts, before: Counts) -> tuple[float, int]:
+def alike(pairs: Sequence[tuple[Counts, Counts]]) -> tuple[Counts, Weighed] | None:
+    """Several groups' scores as one pair of samples, like beside like: the earlier ones by this time's mix of groups,
+    and as many of them as tell as much (Kish's number). Groups of fewer than `MIN_IMAGES` before are left out; None
+    where that are all.
+    """
+    pairs = [(now, before) for now, before in pairs if now.sum() and before.sum() >= MIN_IMAGES]
+    if not pairs:
+        return None
+    weights = [now.sum() / before.sum() for now, before in pairs]
+    sizes = [before.sum() for _, before in pairs]
+    weighed = sum((weight * before for weight, (_, before) in zip(weights, pairs, strict=True)), np.zeros(1))
+    told = sum(weight * size for weight, size in zip(weights, sizes, strict=True))
+    squares = sum(weight**2 * size for weight, size in zip(weights, sizes, strict=True))
+    return np.sum([now for now, _ in pairs], axis=0), weighed * (told / squares)
+
+
+def psi(now: Counts, before: Counts | Weighed) -> tuple[float, int]:
     """The population stability index Σ (p - q) ln(p / q) over the deciles of the earlier scores, and how many parts
     these make (equal scores make fewer). Half an image is added to each part, so that an empty one has a logarithm.
 
@@ -89,7 +106,7 @@ def psi_p(shift: float, parts: int, images: int, before: int) -> float:
     return float(chdtrc(parts - 1, shift / (1 / images + 1 / before))) if parts > 1 else 1.0
 
 
-def ks(now: Counts, before: Counts) -> float:
+def ks(now: Counts, before: Counts | Weighed) -> float:
     """Kolmogorov and Smirnov's D: the largest distance of the two cumulative distributions."""
     return float(np.max(np.abs(np.cumsum(now) / now.sum() - np.cumsum(before) / before.sum())))
 

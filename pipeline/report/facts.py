@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -13,62 +13,17 @@ import pyarrow as pa
 
 from pipeline.errors import InputError
 from pipeline.report.calibration import Calibration
+from pipeline.report.cells import AS_WRITTEN, OTHERS, Cell, Group, cells, earlier_cells, folded, keys, limits_of
 from pipeline.report.histograms import BINS, Counts, bins_of
-from pipeline.report.rates import Rate
+from pipeline.report.rates import NONE, Rate
 from pipeline.report.window import Window
 from pipeline.store_errors import describe
 from pipeline.views import open_views
 
-Group = tuple[str | None, ...]
-"""What an image has in the columns that are reported by, as text."""
-OTHERS: Group = ()
-"""Every group beyond the `MOST_GROUPS` largest."""
 MOST_GROUPS = 300
-_MOST_CELLS = 100_000  # groups times runs
 _BATCH = 1_000_000
 _EXAMPLES = 5
 _MEMORY_LIMIT = "512MB"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One group in one run, or several of either together.
-
-    Args:    labelled: images with a label, which takes a threshold.   mean_score: of `finite` ones.
-             image_threshold, pixel_threshold: least and greatest; None without.   with_region: where any pixel is
-             at or above the pixel threshold.
-    """
-
-    images: int = 0
-    finite: int = 0
-    labelled: int = 0
-    anomalies: int = 0
-    with_region: int = 0
-    score_sum: float = 0.0
-    image_threshold: tuple[float, float] | None = None
-    pixel_threshold: tuple[float, float] | None = None
-
-    @property
-    def rate(self) -> Rate:
-        return Rate(self.anomalies, self.labelled)
-
-    @property
-    def mean_score(self) -> float | None:
-        return self.score_sum / self.finite if self.finite else None
-
-    def __add__(self, other: Cell) -> Cell:
-        names = ("images", "finite", "labelled", "anomalies", "with_region", "score_sum")
-        return Cell(
-            **{name: getattr(self, name) + getattr(other, name) for name in names},
-            image_threshold=_widened(self.image_threshold, other.image_threshold),
-            pixel_threshold=_widened(self.pixel_threshold, other.pixel_threshold),
-        )
-
-
-def _widened(one: tuple[float, float] | None, two: tuple[float, float] | None) -> tuple[float, float] | None:
-    if one is None or two is None:
-        return one or two
-    return min(one[0], two[0]), max(one[1], two[1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +42,16 @@ class Facts:
 
     Args:    groups: the largest first, `OTHERS` last where there are more than can be shown.
              cells: by group and run id; a group that a run has not is not in it.
+             strata_by: `by` and what else images are told apart by, so that those of a stratum have one threshold.
+             strata: as `cells`, by what an image has in these columns.
              now, before, calibration: each group's scores, as counts; empty where there is no calibration.
     """
 
     by: tuple[str, ...]
     groups: tuple[Group, ...]
     cells: Mapping[tuple[Group, str], Cell]
+    strata_by: tuple[str, ...]
+    strata: Mapping[tuple[Group, str], Cell]
     now: Mapping[Group, Counts]
     before: Mapping[Group, Counts]
     calibration: Mapping[Group, Counts] = field(default_factory=dict)
@@ -106,24 +65,35 @@ class Facts:
     def total(self, run_ids: Sequence[str]) -> Cell:
         return sum((self.cell(group, run_ids) for group in self.groups), Cell())
 
+    def rate(self, stratum: Group, run_id: str) -> Rate:
+        cell = self.strata.get((stratum, run_id))
+        return cell.rate if cell else NONE
+
+    def group_of(self, stratum: Group) -> Group:
+        group = stratum[: len(self.by)]
+        return group if group in self.known else OTHERS
+
+    @functools.cached_property
+    def known(self) -> frozenset[Group]:
+        return frozenset(self.groups)
+
 
 def gather(
     output: str, window: Window, *, by: Sequence[str], label_set: str | None, calibration: Calibration | None = None
 ) -> Facts:
     """Raises:  InputError: a run has no such column or label set, or the columns make too many groups."""
     before = [str(record["run_id"]) for record in window.before]
-    with open_views(output, [*before, *window.run_ids], label_set=label_set) as sql:
+    with open_views(output, window.run_ids, label_set=label_set) as sql:
         sql.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'")  # a label set is a join of every image: it spills earlier
-        _require_columns(sql, by)
-        cells = _cells(sql, by)
+        types = _require_columns(sql, by)
+        told_by = ("category", *(calibration.by if calibration else ()))
+        strata_by = tuple(dict.fromkeys([*by, *(name for name in told_by if name in types)]))
+        strata = cells(sql, strata_by)
         quarantine = _quarantine(sql, window.run_ids)
-    groups = _ranked(cells, window.run_ids)
-    folded: dict[tuple[Group, str], Cell] = {}
-    for (group, run_id), cell in cells.items():
-        key = (group if group in groups else OTHERS, run_id)
-        folded[key] = folded.get(key, Cell()) + cell
-    # Scores need no labels, and no join with a label set's millions of rows.
+    # Earlier scores are counted by this time's thresholds: that needs no labels, and no join with millions of them.
     with open_views(output, [*before, *window.run_ids]) as sql:
+        strata |= earlier_cells(sql, strata_by, before, limits_of(strata))
+        groups = _ranked(folded(strata, len(by)), window.run_ids)
         now, earlier = _counts(sql, by, groups, (window.run_ids, before))
     calibrated: dict[Group, Counts] = {}
     if calibration and calibration.run_ids:
@@ -131,48 +101,20 @@ def gather(
             _require_columns(sql, by)
             (calibrated,) = _counts(sql, by, groups, (calibration.run_ids,), where=calibration.chosen)
     return Facts(
-        by=tuple(by), groups=groups, cells=folded, now=now, before=earlier, calibration=calibrated,
-        quarantine=quarantine,
+        by=tuple(by), groups=groups, cells=folded(strata, len(by), groups), strata_by=strata_by, strata=strata,
+        now=now, before=earlier, calibration=calibrated, quarantine=quarantine,
     )  # fmt: skip
 
 
-def _require_columns(sql: duckdb.DuckDBPyConnection, by: Sequence[str]) -> None:
+def _require_columns(sql: duckdb.DuckDBPyConnection, by: Sequence[str]) -> Mapping[str, str]:
+    """The columns of the scores with their types."""
     types = {name: kind for name, kind, *_ in sql.execute("DESCRIBE scores").fetchall()}
     for name in by:
         if name not in types:
             raise InputError(f"--by: the scores have no column {name!r}; they have {', '.join(sorted(types))}")
         if types[name] == "BLOB" or types[name].startswith("STRUCT") or types[name].endswith("]"):
             raise InputError(f"--by: expected a column of single values, got {name!r}, which holds {types[name]}")
-
-
-def _keys(by: Sequence[str]) -> str:
-    """The group columns, as text under the names k0, k1, …"""
-    return ", ".join(f'CAST("{name.replace(chr(34), 2 * chr(34))}" AS VARCHAR) AS k{at}' for at, name in enumerate(by))
-
-
-def _cells(sql: duckdb.DuckDBPyConnection, by: Sequence[str]) -> dict[tuple[Group, str], Cell]:
-    rows = sql.execute(
-        f"""SELECT {_keys(by)}, run_id, count(*), count(*) FILTER (isfinite(pred_score)), count(pred_label),
-                count(*) FILTER (pred_label = 1), count(*) FILTER (mask_area > 0),
-                coalesce(sum(pred_score::DOUBLE) FILTER (isfinite(pred_score)), 0),
-                min(image_threshold), max(image_threshold), min(pixel_threshold), max(pixel_threshold)
-            FROM scores GROUP BY ALL LIMIT {_MOST_CELLS + 1}"""
-    ).fetchall()
-    if len(rows) > _MOST_CELLS:
-        raise InputError(
-            f"--by: {', '.join(by)} make more than {_MOST_CELLS:,} groups in these runs; choose columns of fewer values"
-        )
-    return {(tuple(row[: len(by)]), row[len(by)]): _cell(*row[len(by) + 1 :]) for row in rows}
-
-
-def _cell(*values: Any) -> Cell:
-    names = ("images", "finite", "labelled", "anomalies", "with_region", "score_sum")
-    image, pixel = values[6:8], values[8:10]
-    return Cell(
-        **dict(zip(names, values[:6], strict=True)),
-        image_threshold=None if image[0] is None else image,
-        pixel_threshold=None if pixel[0] is None else pixel,
-    )
+    return types
 
 
 def _ranked(cells: Mapping[tuple[Group, str], Cell], now: Sequence[str]) -> tuple[Group, ...]:
@@ -204,11 +146,10 @@ def _counts(
     places = [(at, run_id) for at, ids in enumerate(sides) for run_id in ids]
     of_sides = {"side": pa.array([at for at, _ in places], pa.int32()), "run_id": [run_id for _, run_id in places]}
     sql.register("report_sides", pa.table(of_sides))
-    # As written: the small tables are what is held. Of Arrow's rows it knows no number, and would hold all of them.
-    sql.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
+    sql.execute(AS_WRITTEN)
     same = " AND ".join(f"keyed.k{at} IS NOT DISTINCT FROM report_groups.k{at}" for at in range(len(by)))
     query = f"""SELECT coalesce(code, {others}) AS code, side, pred_score
-        FROM (SELECT {_keys(by)}, run_id, pred_score FROM scores WHERE isfinite(pred_score) AND (\n{where or "true"}\n))
+        FROM (SELECT {keys(by)}, run_id, pred_score FROM scores WHERE isfinite(pred_score) AND (\n{where or "true"}\n))
             AS keyed JOIN report_sides USING (run_id) LEFT JOIN report_groups ON {same}"""
     counts = np.zeros((len(sides), others + 1, BINS), np.int32)
     with _of_the_condition():

@@ -1,24 +1,26 @@
-"""What the counts come to: a line for each group, and what somebody should look at."""
+"""What the counts come to: a line for each group beside the trailing runs, and what these had or had not."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.report.calibration import Calibration
-from pipeline.report.changes import Change
-from pipeline.report.drift import Drift, compare, judge
-from pipeline.report.facts import OTHERS, Cell, Facts, Group
+from pipeline.report.cells import OTHERS, Cell, Group
+from pipeline.report.changes import Changed
+from pipeline.report.drift import Drift, alike, compare, judge
+from pipeline.report.facts import Facts
 from pipeline.report.histograms import Counts
 from pipeline.report.pictures import Shown
-from pipeline.report.rates import Rate
+from pipeline.report.rate_change import MIN_BEFORE, RateChange, Stratum, compare_groups
+from pipeline.report.rate_change import compare as compare_rates
+from pipeline.report.rates import NONE, Rate
 from pipeline.report.window import Record, Window
-from pipeline.report.words import counted, group_name, interval, listed, number, percent
+from pipeline.report.words import counted, group_name, listed, percent
 
-SLOW_SHARE = 0.5  # of the trailing runs' median images/s
 _SEEN_SHARE = 0.5  # of the trailing runs, that a group was in which is missed now
 _LEAST_RUNS = 3
+_OTHER_MIX = 0.1  # of the images
 _LONGEST = 60  # letters of a group's name in a table
 
 
@@ -26,17 +28,19 @@ _LONGEST = 60  # letters of a group's name in a table
 class GroupLine:
     """One group now and before.
 
-    Args:    before: anomalies in the trailing runs that had the same threshold; of no images where none had.
-             change: 1 where the rate is higher than that, -1 where lower, 0 where nothing can be said.
+    Args:    rates: its anomaly rate beside that of the trailing runs by this time's thresholds.
              drift: of its scores against those of all trailing runs.
     """
 
     group: Group
     name: str
     cell: Cell
-    before: Rate
-    change: int
+    rates: RateChange
     drift: Drift
+
+    @property
+    def change(self) -> int:
+        return self.rates.direction
 
     @property
     def short(self) -> str:
@@ -57,7 +61,8 @@ class Report:
     """All that the page and the terminal tell.
 
     Args:    lines: the groups of what is reported, the largest first.   total: all of them.
-             missed: groups that the trailing runs had, and these have not.
+             missed: groups that the trailing runs had, and these have not.   uncompared: whose rates are in no
+             comparison over all images, by why.   mix: how their shares are other than before; None where they are not.
              top, borderline: the pictures; colours go from 0 to `scale_top`.
     """
 
@@ -67,18 +72,16 @@ class Report:
     total: GroupLine
     missed: tuple[str, ...]
     new: tuple[str, ...]
-    changes: tuple[Change, ...]
+    changes: tuple[Changed, ...]
     attention: tuple[Attention, ...]
     label_set: str
+    uncompared: tuple[str, ...] = ()
+    mix: str | None = None
     calibration: Calibration | None = None
     top: tuple[Shown, ...] = ()
     borderline: tuple[Shown, ...] = ()
     scale_top: float = 1.0
     notes: tuple[str, ...] = ()
-
-    @property
-    def before_ids(self) -> tuple[str, ...]:
-        return tuple(str(record["run_id"]) for record in self.window.before)
 
     @property
     def title(self) -> str:
@@ -97,6 +100,11 @@ class Report:
         return quarantined(self.window.now)
 
     @property
+    def quarantine_change(self) -> RateChange:
+        """A test of its own, of what was planned."""
+        return compare_rates([Stratum(self.quarantined, tuple(quarantined([one]) for one in self.window.before))])
+
+    @property
     def images_per_s(self) -> float | None:
         return images_per_s(self.window.now)
 
@@ -107,72 +115,109 @@ class Report:
 
 def group_lines(facts: Facts, window: Window) -> tuple[tuple[GroupLine, ...], GroupLine]:
     """A line for each group that is there now, and one for all of them together."""
-    before = [str(record["run_id"]) for record in window.before]
     found: dict[Group | None, Drift] = {
         group: compare(facts.now[group], facts.before[group]) for group in facts.groups if group != OTHERS
     }
-    found[None] = compare(sum(facts.now.values(), start=_none(facts)), sum(facts.before.values(), start=_none(facts)))
-    judged = judge(found) | {OTHERS: Drift(images=0, before=0)}
+    together = alike([(facts.now[group], facts.before[group]) for group in facts.groups])
+    found[None] = compare(*together) if together else Drift(images=0, before=0)
+    drift = judge(found) | {OTHERS: Drift(images=0, before=0)}
+    strata: dict[Group, list[Stratum]] = {group: [] for group in facts.groups}
+    for key, stratum in strata_of(facts, window).items():
+        strata[facts.group_of(key)].append(stratum)
+    rates = compare_groups(strata)
     lines = tuple(
-        _line(group, group_name(group, facts.by), facts, window.run_ids, before, judged[group])
+        GroupLine(group=group, name=group_name(group, facts.by), cell=cell, rates=rates[group], drift=drift[group])
         for group in facts.groups
-        if facts.cell(group, window.run_ids).images
+        if (cell := facts.cell(group, window.run_ids)).images
     )
-    rate = sum((line.before for line in lines), Rate(0, 0))
     cell = facts.total(window.run_ids)
-    comparable = all(line.before.whole for line in lines)
-    total = GroupLine(
-        group=OTHERS, name="all", cell=cell, before=rate if comparable else Rate(0, 0),
-        change=_change(cell.rate, rate) if comparable else 0, drift=judged[None],
-    )  # fmt: skip
-    return lines, total
+    return lines, GroupLine(group=OTHERS, name="all", cell=cell, rates=rates[None], drift=drift[None])
 
 
-def _none(facts: Facts) -> Counts:
-    first: Counts = next(iter(facts.now.values())) * 0
-    return first
+def strata_of(facts: Facts, window: Window) -> dict[Group, Stratum]:
+    """What is there now and has labels, with the trailing runs' own by the same thresholds."""
+    found = {}
+    for key in dict.fromkeys(stratum for stratum, _ in facts.strata):
+        now = sum((facts.rate(key, run_id) for run_id in window.run_ids), NONE)
+        if now.whole:
+            found[key] = Stratum(now, tuple(facts.rate(key, run_id) for run_id in window.before_ids))
+    return found
 
 
-def _line(group: Group, name: str, facts: Facts, now: Sequence[str], before: Sequence[str], drift: Drift) -> GroupLine:
-    cell = facts.cell(group, now)
-    alike = [
-        found.rate
-        for run_id in before
-        if (found := facts.cells.get((group, run_id))) and found.image_threshold == cell.image_threshold
+def uncompared(facts: Facts, window: Window) -> tuple[str, ...]:
+    """Sentences on what has labels, and no rate before to hold them against: why, and which."""
+    if not window.before:
+        return ()
+    left = {key: stratum for key, stratum in strata_of(facts, window).items() if not stratum.is_comparable}
+    several = {key for key in left if _has_several_thresholds(facts, key, window.run_ids)}
+    few = [
+        f"{group_name(key, facts.strata_by)} ({counted(left[key].now.whole, 'image')})" for key in left.keys() - several
     ]
-    rate = sum(alike, Rate(0, 0)) if cell.labelled and group != OTHERS else Rate(0, 0)
-    return GroupLine(group=group, name=name, cell=cell, before=rate, change=_change(cell.rate, rate), drift=drift)
+    told = []
+    if several:
+        names = listed(sorted(group_name(key, facts.strata_by) for key in several))
+        told.append(f"Rates are not compared where one group has several thresholds (--by what these are by): {names}.")
+    if few:
+        told.append(
+            f"Rates are compared without what has fewer than {MIN_BEFORE} images before: {listed(sorted(few))}."
+        )
+    return tuple(told)
 
 
-def _change(now: Rate, before: Rate) -> int:
-    return now.changed_from(before) if now.whole and before.whole else 0
+def _has_several_thresholds(facts: Facts, stratum: Group, run_ids: Sequence[str]) -> bool:
+    found = [facts.strata[stratum, run_id].image_threshold for run_id in run_ids if (stratum, run_id) in facts.strata]
+    return len({limit for one in found if one for limit in one}) > 1
+
+
+def mix(facts: Facts, window: Window) -> str | None:
+    """The group whose share changed most, where a tenth of the images or more are of other groups than before."""
+    now = {group: facts.cell(group, window.run_ids).images for group in facts.groups}
+    before = {group: facts.cell(group, window.before_ids).images for group in facts.groups}
+    if not sum(now.values()) or not sum(before.values()):
+        return None
+    shares = {group: (now[group] / sum(now.values()), before[group] / sum(before.values())) for group in facts.groups}
+    if sum(abs(one - two) for one, two in shares.values()) / 2 < _OTHER_MIX:
+        return None
+    group = max(shares, key=lambda group: abs(shares[group][0] - shares[group][1]))
+    share, share_before = map(percent, shares[group])
+    return f"{group_name(group, facts.by)} is {share} of the images, before {share_before}"
 
 
 def missed_groups(facts: Facts, window: Window) -> tuple[str, ...]:
-    """Groups that at least half of the trailing runs had, and none of these has."""
-    before = [str(record["run_id"]) for record in window.before]
+    """Groups that at least half of the trailing runs had, and none of these has; runs that left out most of their
+    images as scored already say nothing of that, and fewer than three others neither.
+    """
+    whole = [str(record["run_id"]) for record in window.before if _is_whole(record)]
+    if len(whole) < _LEAST_RUNS or not all(map(_is_whole, window.now)):
+        return ()
     missed = []
     for group in facts.groups:
-        runs = sum((group, run_id) in facts.cells for run_id in before)
-        if group != OTHERS and not facts.cell(group, window.run_ids).images and runs >= _SEEN_SHARE * len(before):
+        runs = sum((group, run_id) in facts.cells for run_id in whole)
+        if group != OTHERS and not facts.cell(group, window.run_ids).images and runs >= _SEEN_SHARE * len(whole):
             missed.append(group_name(group, facts.by))
     return tuple(missed)
 
 
+def _is_whole(record: Record) -> bool:
+    counts = record["counts"]
+    return (counts.get("skipped") or 0) <= (counts.get("planned") or 0)
+
+
 def new_groups(facts: Facts, window: Window) -> tuple[str, ...]:
     """Groups that no trailing run had; none where there are no trailing runs."""
-    before = [str(record["run_id"]) for record in window.before]
     return tuple(
         group_name(group, facts.by)
         for group in facts.groups
-        if before and group != OTHERS and not facts.cell(group, before).images
+        if window.before and group != OTHERS and not facts.cell(group, window.before_ids).images
     )
 
 
 def quarantined(records: Sequence[Record]) -> Rate:
-    """Of what was planned."""
-    counts = [record["counts"] for record in records]
-    return Rate(sum(one.get("quarantined", 0) for one in counts), sum(one.get("planned", 0) for one in counts))
+    """Of what was planned; a record is data, and may hold a part that is larger than the whole."""
+    bad, planned = (
+        sum(int(record["counts"].get(name) or 0) for record in records) for name in ("quarantined", "planned")
+    )
+    return Rate(bad, max(bad, planned))
 
 
 def images_per_s(records: Sequence[Record]) -> float | None:
@@ -180,87 +225,3 @@ def images_per_s(records: Sequence[Record]) -> float | None:
     told = [(record["counts"].get("scored") or 0, record.get("images_per_s")) for record in records]
     seconds = sum(scored / rate for scored, rate in told if rate)
     return sum(scored for scored, rate in told if rate) / seconds if seconds else None
-
-
-def usual_rate(window: Window) -> float | None:
-    """The trailing runs' median images/s; None for fewer than three."""
-    rates = [rate for record in window.before if (rate := images_per_s([record])) is not None]
-    return statistics.median(rates) if len(rates) >= _LEAST_RUNS else None
-
-
-def attention(report: Report) -> tuple[Attention, ...]:
-    """What somebody should look at or know, alerts first."""
-    found = [*_alerts(report), *_remarks(report)]
-    return tuple(sorted(found, key=lambda one: not one.is_alert))
-
-
-def _alerts(report: Report) -> list[Attention]:
-    window, lines = report.window, report.lines
-    told = []
-    if higher := [line for line in lines if line.change > 0]:
-        names = [
-            f"{line.name} ({percent(line.cell.rate.share)}, before {percent(line.before.share)})" for line in higher
-        ]
-        told.append(f"Anomaly rate higher than before: {listed(names)}.")
-    elif report.total.change > 0:
-        shares = [percent(rate.share) for rate in (report.total.cell.rate, report.total.before)]
-        told.append(f"Anomaly rate higher than before over all images: {shares[0]}, before {shares[1]}.")
-    if drifted := [line.name for line in lines if line.drift.is_flagged]:
-        told.append(f"Scores have drifted: {listed(drifted)}.")
-    if report.total.drift.is_flagged:
-        told.append("The scores of all images together have drifted.")
-    bad, before = report.quarantined, quarantined(window.before)
-    if before.whole and bad.whole and bad.changed_from(before) > 0:
-        told.append(f"More images in quarantine than before: {percent(bad.share)}, before {percent(before.share)}.")
-    if report.missed:
-        told.append(f"Not seen this time: {listed(report.missed)}.")
-    usual, rate = usual_rate(window), report.images_per_s
-    if usual and rate and rate < SLOW_SHARE * usual:
-        told.append(f"Slow: {number(rate)} images/s; the median of the trailing runs is {number(usual)}.")
-    told += [f"Warning of run {record['run_id']}: {text}" for record in window.now for text in _warnings(record)]
-    return [Attention(text, is_alert=True) for text in told]
-
-
-def _warnings(record: Record) -> list[str]:
-    told = record.get("warnings")
-    return [str(one) for one in told] if isinstance(told, list) else []
-
-
-def _remarks(report: Report) -> list[Attention]:
-    window, cell = report.window, report.total.cell
-    told = []
-    if cell.images and not cell.labelled:
-        told.append("No thresholds: no image is called normal or anomalous. The scores stand for themselves.")
-    elif cell.labelled < cell.images:
-        told.append(f"{counted(cell.images - cell.labelled, 'image')} without a threshold, and so without a label.")
-    if cell.finite < cell.images:
-        told.append(f"{counted(cell.images - cell.finite, 'score')} not finite, and in no figure.")
-    if lower := [f"{line.name} ({percent(line.cell.rate.share)})" for line in report.lines if line.change < 0]:
-        told.append(f"Anomaly rate lower than before: {listed(lower)}.")
-    if report.new:
-        told.append(f"New, in no trailing run: {listed(report.new)}.")
-    if report.has_labels and window.before and any(not line.before.whole for line in report.lines):
-        told.append("Some groups had no image or another threshold before: their rates are not compared.")
-    if window.previous and window.previous["model_id"] != window.model_id:
-        told.append("The run before was of another model: scores are not compared with it.")
-    if not window.before:
-        told.append("No earlier run of this model: nothing to compare with.")
-    return [Attention(text, is_alert=False) for text in (*told, *report.notes)]
-
-
-def headline(report: Report) -> dict[str, tuple[str, str]]:
-    """The few figures: name → value, and what stands below it."""
-    cell, rate, bad = report.total.cell, report.total.cell.rate, report.quarantined
-    good = Rate(rate.whole - rate.part, rate.whole)
-    told = {"images scored": (f"{cell.images:,}", counted(len(report.lines), "group"))}
-    if report.has_labels:
-        told["yield"] = (percent(good.share), f"interval {interval(good)}")
-        told["anomalies"] = (f"{rate.part:,}", f"{percent(rate.share)} of {rate.whole:,}")
-    told["in quarantine"] = (f"{bad.part:,}", f"{percent(bad.share)} of {bad.whole:,} planned")
-    usual = usual_rate(report.window)
-    below = f"median before: {number(usual)}" if usual else counted(len(report.window.now), "run")
-    told["images/s"] = (number(report.images_per_s), below)
-    flagged = sum(line.drift.is_flagged for line in report.lines)
-    tested = sum(line.drift.psi is not None for line in report.lines)
-    told["drifted"] = (f"{flagged:,}" if tested else "–", f"of {counted(tested, 'group')} tested")
-    return told

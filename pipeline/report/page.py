@@ -17,11 +17,13 @@ import cops
 from cops.shown import shown
 from pipeline.progress import duration
 from pipeline.report import charts, words
+from pipeline.report.attention import all_quiet, headline
+from pipeline.report.cells import OTHERS, Cell
 from pipeline.report.drift import DRIFT_RULE
-from pipeline.report.facts import OTHERS
-from pipeline.report.findings import GroupLine, Report, headline, quarantined
+from pipeline.report.findings import GroupLine, Report, quarantined
 from pipeline.report.pictures import Shown
-from pipeline.report.rates import RATE_RULE, Rate
+from pipeline.report.rate_change import RATE_RULE
+from pipeline.report.rates import Rate
 from pipeline.report.reasons import meaning
 from pipeline.report.window import Record, committed_at
 
@@ -49,6 +51,7 @@ def page(report: Report, *, at: datetime.datetime) -> str:
         distributions=_distributions(report),
         scale=charts.colour_bar(report.scale_top, _pixel_thresholds(report)),
         top_rate=_top_rate(report),
+        all_quiet=all_quiet(report),
         runs=[_run(record) for record in report.window.now],
     )  # fmt: skip
 
@@ -77,17 +80,17 @@ def _printed(value: Any) -> Any:
 
 def _rate_bar(line: GroupLine, top: float) -> Markup:
     told = f"{words.percent(line.cell.rate.share)}, 95 % interval {words.interval(line.cell.rate)}"
-    was = f"; before {words.percent(line.before.share)}" if line.before.whole else ""
-    return charts.rate_bar(line.cell.rate, line.before, top, told + was)
+    was = f"; before {words.percent(line.rates.before)}" if line.rates.before is not None else ""
+    return charts.rate_bar(line.cell.rate, line.rates.before, top, told + was)
 
 
 def _caption(one: Shown) -> list[str]:
     """Lines below a picture: how far from the threshold, how large, where."""
     row, lines = one.row, []
     threshold, area = row["image_threshold"], row["mask_area"]
-    told = (
-        [f"threshold {words.score(threshold)} ({row['pred_score'] - threshold:+.3f})"] if threshold is not None else []
-    )
+    told = []
+    if threshold is not None:
+        told.append(f"threshold {words.score(threshold)} ({words.difference(row['pred_score'] - threshold)})")
     if area is not None:
         pixels = (row["width"] or 0) * (row["height"] or 0)
         share = f", {words.percent(area / pixels)} of the picture" if area and pixels else ""
@@ -106,7 +109,7 @@ def _caption(one: Shown) -> list[str]:
 
 def _top_rate(report: Report) -> float:
     """Where the bars of rates end: above every rate, not above every interval, which few images make wide."""
-    rates = [rate.share for line in report.lines for rate in (line.cell.rate, line.before) if rate.share is not None]
+    rates = [rate for line in report.lines for rate in (line.cell.rate.share, line.rates.before) if rate is not None]
     return min(1.0, 1.25 * max([0.02, *rates]))
 
 
@@ -178,18 +181,16 @@ def _heat_rows(report: Report) -> dict[str, Any]:
     rows = []
     for line in report.lines:
         cells = [report.facts.cells.get((line.group, run_id)) for run_id in ids]
-        rows.append((line, [_heat_cell(line, cell, has_labels=report.has_labels) for cell in cells]))
+        rows.append((line, [_heat_cell(cell, has_labels=report.has_labels) for cell in cells]))
     values = [cell["value"] for _, cells in rows for cell in cells if cell["value"] is not None]
     heads = [{"label": f"{committed_at(record):%m-%d}", "is_now": record in report.window.now} for record in runs]
-    others = any(cell["other_threshold"] for _, cells in rows for cell in cells)
-    return {"heads": heads, "rows": rows, "top": max([0.01, *values]), "has_other_thresholds": others}
+    return {"heads": heads, "rows": rows, "top": max([0.01, *values])}
 
 
-def _heat_cell(line: GroupLine, cell: Any, *, has_labels: bool) -> dict[str, Any]:
+def _heat_cell(cell: Cell | None, *, has_labels: bool) -> dict[str, Any]:
     value = None if cell is None else cell.rate.share if has_labels else cell.mean_score
     text = words.NOTHING if value is None else words.percent(value)[:-1] if has_labels else words.score(value)
-    other = has_labels and cell is not None and cell.image_threshold != line.cell.image_threshold
-    return {"value": value, "text": text, "other_threshold": other and value is not None}
+    return {"value": value, "text": text}
 
 
 def _distributions(report: Report) -> list[tuple[str, str, Markup]]:

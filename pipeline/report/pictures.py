@@ -27,7 +27,7 @@ from pipeline.report.picks import Pick
 SIDE_PX = 360  # of a picture's longer side, on the page
 _QUALITY = 78
 _MOST_BOXES = 5
-_LEAST_TOP = 0.01  # of the scale
+_THRESHOLDS_HIGH = 2  # of the scale, at the least: the threshold is at its half
 _NO_PICTURE = (128, 128, 128)
 
 log = logging.getLogger(__name__)
@@ -62,10 +62,15 @@ class Shown:
     more_regions: int = 0
 
 
-def scale_top(picks: Sequence[Pick]) -> float:
-    """The upper end of the one colour scale: the highest patch of all that is shown."""
+def scale_top(picks: Sequence[Pick], pixel_threshold: tuple[float, float] | None) -> float:
+    """The upper end of the one colour scale: what makes a picture without any defect dark, whatever else is shown.
+
+    The highest patch of all that is shown, and no less than twice the pixel threshold; without one, than 1.
+    Args:    pixel_threshold: the least and the greatest.
+    """
     highest = [float(one.row["patch_score_max"] or 0) for one in picks]
-    return max([_LEAST_TOP, *(top for top in highest if np.isfinite(top))])
+    least = min(1.0, _THRESHOLDS_HIGH * pixel_threshold[1]) if pixel_threshold and pixel_threshold[1] > 0 else 1.0
+    return max([least, *(top for top in highest if np.isfinite(top))])
 
 
 def draw(picks: Sequence[Pick], *, top: float) -> list[Shown]:

@@ -6,10 +6,12 @@ import textwrap
 from collections.abc import Sequence
 
 from cops.shown import shown
+from pipeline.report.attention import all_quiet, headline
+from pipeline.report.changes import Changed
 from pipeline.report.drift import DRIFT_RULE
-from pipeline.report.findings import GroupLine, Report, headline
+from pipeline.report.findings import GroupLine, Report
 from pipeline.report.pictures import Shown
-from pipeline.report.rates import RATE_RULE
+from pipeline.report.rate_change import RATE_RULE
 from pipeline.report.words import NOTHING, group_name, interval, p_value, percent, score
 
 _GROUPS, _PICTURES, _CHANGES = 20, 10, 10
@@ -36,7 +38,8 @@ def _labels(report: Report) -> str:
 def _attention(report: Report) -> list[str]:
     marks = {True: "!", False: "-"}
     lines = [f"  {marks[one.is_alert]} {shown(one.text)}" for one in report.attention]
-    return lines or ["  Nothing stands out against the trailing runs."]
+    quiet = all_quiet(report)
+    return [*([f"  {quiet}"] if quiet else []), *lines]
 
 
 def _groups(report: Report) -> list[str]:
@@ -59,7 +62,7 @@ def _group_line(line: GroupLine) -> str:
     cell = line.cell
     mark = {1: "  higher", 0: "", -1: "  lower"}[line.change]
     told = (f"{cell.anomalies:,}", percent(cell.rate.share), interval(cell.rate)) if cell.labelled else (NOTHING,) * 3
-    figures = f"{told[0]:>10} {told[1]:>8}  {told[2]:<20} {percent(line.before.share):>8}"
+    figures = f"{told[0]:>10} {told[1]:>8}  {told[2]:<20} {percent(line.rates.before):>8}"
     return f"  {_cell(line.name)} {cell.images:>10,} {figures}{mark}"
 
 
@@ -110,9 +113,10 @@ def _group_of(one: Shown, report: Report) -> tuple[str | None, ...]:
 
 
 def _changes(report: Report) -> list[str]:
-    plain = [one for one in report.changes if not one.is_detail]
-    rows = [f"  {shown(one.name)}: {shown(one.before)} → {shown(one.now)}" for one in plain[:_CHANGES]]
-    previous = report.window.previous
-    if not rows or previous is None:
-        return []
-    return [f"Other than in the run before, {previous['run_id']}", *rows, *_left(len(plain), _CHANGES)]
+    return [line for one in report.changes if one.before for line in _changed(one)]
+
+
+def _changed(one: Changed) -> list[str]:
+    rows = [f"  {shown(field.name)}: {shown(field.before)} → {shown(field.now)}" for field in one.fields[:_CHANGES]]
+    rows = rows or [f"  nothing{' but the inputs' if one.inputs else ''}"]
+    return [f"Other in {one.run_id} than in the run before, {one.before}", *rows, *_left(len(one.fields), _CHANGES)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 
-from pipeline.report.facts import OTHERS, Group
+from pipeline.report.cells import OTHERS, Group
 from pipeline.report.rates import Rate
 
 NOTHING = "–"
@@ -13,12 +13,15 @@ _NAMED = 5  # of a list of groups in a sentence
 
 
 def percent(share: float | None) -> str:
-    """With the digits that tell small shares apart: 12.0%, 3.4%, 0.12%, 0.003%."""
+    """With the digits that tell small shares apart: 12.0%, 3.4%, 0.12%, 0.003%; 0% and 100% where it is just that."""
     if share is None:
         return NOTHING
     value = 100 * share
-    digits = 0 if value == 0 or value >= 99.95 else 1 if value >= 1 else 2 if value >= 0.095 else 3
-    return f"{value:.{digits}f}%"
+    if value in (0, 100):
+        return f"{value:.0f}%"
+    if value < 0.001:
+        return "< 0.001%"
+    return "> 99.9%" if value >= 99.95 else f"{value:.{1 if value >= 1 else 2 if value >= 0.095 else 3}f}%"
 
 
 def interval(rate: Rate) -> str:
@@ -31,6 +34,11 @@ def score(value: float | None) -> str:
     if value is None:
         return NOTHING
     return f"{value:.3f}" if value >= 0.01 or value == 0 else f"{value:.2g}"
+
+
+def difference(value: float) -> str:
+    """With its sign, and never 0 where it is none."""
+    return f"{value:+.3f}" if abs(value) >= 0.01 or value == 0 else f"{value:+.2g}"
 
 
 def number(value: float | None) -> str:

@@ -28,8 +28,8 @@ def test_a_night_in_s3(rclone: Store, archives: Path, job: Job) -> None:
     python("label.py", "--output", output, "--label-set", "half", "--thresholds", table, store=rclone)
     told = python("report.py", "--output", output, "--label-set", "half", store=rclone)
     assert "labels: label set half" in told
-    assert f"Page: {output}/reports/r.html" in told
-    page = client(rclone).cat_file("bucket/report/reports/r.html").decode()
+    assert f"Page: {output}/reports/r@half.html" in told
+    page = client(rclone).cat_file("bucket/report/reports/r@half.html").decode()
     assert "No picture" not in page
     assert page.count('alt="the picture"') == page.count('src="data:image/webp') / 2 > 8
     assert "calibrated on" in page

@@ -49,14 +49,23 @@ def test_options_are_the_configs(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[ReportConfig] = []
     monkeypatch.setattr(outputs, "report_and_write", lambda config: given.append(config) or "")
     flags = ["--run-id", "a", "--run-id", "b", "--label-set", "l", "--thresholds", "t", "--trailing", "3"]
+    flags += ["--compare-with", "l-*"]
     flags += ["--by", "category, line", "--top", "1", "--borderline", "2", "--save", "s", "--no-pictures"]
     assert main(tyro.cli(Options, args=["--output", "o", *flags])) == DONE
     assert given == [
         ReportConfig(
-            output="o", run_ids=("a", "b"), label_set="l", thresholds="t", trailing=3, by=("category", "line"), top=1,
-            borderline=2, save="s", pictures=False,
+            output="o", run_ids=("a", "b"), label_set="l", thresholds="t", trailing=3, compare_with="l-*",
+            by=("category", "line"), top=1, borderline=2, save="s", pictures=False,
         )
     ]  # fmt: skip
+
+
+def test_pictures_are_a_plain_switch(capsys: pytest.CaptureFixture[str]) -> None:
+    """--no-pictures and its contrary, and no double negation."""
+    assert tyro.cli(Options, args=["--pictures"]).pictures
+    with pytest.raises(SystemExit):
+        tyro.cli(Options, args=["--help"])
+    assert "no-no-" not in capsys.readouterr().out
 
 
 def test_the_defaults_are_the_configs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,11 +15,13 @@ from run_making import MODEL_ID
 from pipeline.errors import InputError
 from pipeline.label_sets import FORMAT, LABELS, LabelLayout
 from pipeline.layout import RunLayout
+from pipeline.report import cells
 from pipeline.report import facts as counting
 from pipeline.report.calibration import read_calibration
-from pipeline.report.changes import changes
-from pipeline.report.facts import OTHERS, Cell, gather
-from pipeline.report.findings import group_lines, missed_groups, new_groups, quarantined
+from pipeline.report.cells import OTHERS, Cell
+from pipeline.report.changes import changed, changes, with_labels
+from pipeline.report.facts import gather
+from pipeline.report.findings import group_lines, missed_groups, mix, new_groups, quarantined, uncompared
 from pipeline.report.rates import Rate
 from pipeline.report.window import find_window
 
@@ -65,9 +67,9 @@ def test_a_window_is_of_one_model(output: str) -> None:
     assert window.run_ids == ("n5",)
     assert [record["run_id"] for record in window.before] == ["n1", "n2", "n4"]
     assert [mark.run_id for mark in window.others] == ["n3"]
-    assert window.previous is not None and window.previous["run_id"] == "n4"
+    assert [record and record["run_id"] for record in window.previous] == ["n4"]
     assert find_window(output, ("n3",), 3).before == ()
-    assert find_window(output, ("n0",), 3).previous is None
+    assert find_window(output, ("n0",), 3).previous == (None,)
     assert find_window(output, ("n5", "n2"), 0).before == ()
     assert find_window(output, ("n5", "n2", "n5"), 9).run_ids == ("n2", "n5")
 
@@ -92,7 +94,13 @@ def test_a_damaged_record_of_an_earlier_run_is_told(output: str) -> None:
     window = find_window(output, ("a",), 14)
     assert len(window.unreadable) == 1
     assert "runs/b.json: damaged" in window.unreadable[0]
-    for fields in ({"counts": None}, {"counts": {"planned": "many"}}, {"committed_at": "soon"}, {"model": "m"}):
+    for fields in (
+        {"counts": None},
+        {"counts": {"planned": "many"}},
+        {"counts": {"planned": -1}},
+        {"committed_at": "soon"},
+        {"model": "m"},
+    ):
         night(output, "c", rows_of("a", [0.1]), day=2, **fields)
         with pytest.raises(InputError, match=r"record of run 'c'"):
             find_window(output, ("c",), 14)
@@ -116,6 +124,7 @@ def test_counts_by_hand(output: str) -> None:
     (bad,) = found.quarantine
     assert (bad.stage, bad.reason, bad.count, bad.examples) == ("decode", "truncated", 2, ("/x", "/y"))
     assert quarantined(window.now) == Rate(2, 7)
+    assert quarantined([{"counts": {"planned": 1, "quarantined": 3}}, {"counts": {"planned": None}}]) == Rate(3, 3)
 
 
 def test_several_runs_are_one_night(output: str) -> None:
@@ -128,33 +137,140 @@ def test_several_runs_are_one_night(output: str) -> None:
     assert found.total(window.run_ids) == found.cell(("a", "1"), ["a1"]) + found.cell(("a", "2"), ["a2"])
     assert found.total(window.run_ids).rate == Rate(2, 3)
     assert int(found.before[("a", None)].sum()) == 4
-    assert missed_groups(found, window) == ("a · (no line)",)
+    assert missed_groups(found, window) == (), "one earlier run is no habit"
     assert new_groups(found, window) == ("a · 1", "a · 2")
 
 
 def test_a_label_set_replaces_the_labels(output: str) -> None:
-    """Where a run has it; one that lacks it has no labels. The scores stay as they are."""
+    """Earlier runs are counted by its thresholds whether they have it or not. The scores stay as they are."""
     scores = [0.2, 0.4, 0.6]
     night(output, "r1", rows_of("a", scores))
     for day in (1, 2):
         label(night(output, f"r{day + 1}", rows_of("a", scores), day=day), "strict", 0.3)
-    window, found = counted(output, label_set="strict")
-    assert [found.cells[("a",), run].rate for run in ("r1", "r2", "r3")] == [Rate(0, 0), Rate(2, 3), Rate(2, 3)]
+    _, found = counted(output, label_set="strict")
+    assert [found.cells[("a",), run].rate for run in ("r1", "r2", "r3")] == [Rate(2, 3)] * 3, "by the same thresholds"
     assert int(found.before[("a",)].sum()) == 6
-    lines, _ = group_lines(found, window)
-    assert lines[0].before == Rate(2, 3), "of the run that has the same thresholds alone"
     with pytest.raises(InputError, match="no label set 'lax'"):
         counted(output, label_set="lax")
 
 
-def test_rates_of_other_thresholds_are_not_compared(output: str) -> None:
-    """Nothing is said of a change where the threshold was another one."""
-    night(output, "r1", rows_of("a", [0.1] * 50, threshold=0.4) + rows_of("b", [0.1] * 50))
-    night(output, "r2", rows_of("a", [0.9] * 50) + rows_of("b", [0.9] * 50), day=1)
+def test_earlier_runs_are_counted_by_this_times_thresholds(output: str) -> None:
+    """Whatever theirs were: a threshold that moved makes no change of the rate. A score that equals it counts."""
+    scores = [0.1] * 40 + [0.45] * 10
+    night(output, "r1", rows_of("a", scores, threshold=0.4) + rows_of("b", scores, threshold=None))
+    night(output, "r2", rows_of("a", scores, threshold=0.45) + rows_of("b", [0.9] * 50), day=1)
     window, found = counted(output)
+    assert found.cells[("a",), "r1"].rate == Rate(10, 50), "0.45 is at or above 0.45, in float32 as in the table"
+    lines, _ = group_lines(found, window)
+    assert {line.name: (line.change, line.rates.before) for line in lines} == {"a": (0, 0.2), "b": (1, 0.0)}
+
+
+def test_a_threshold_within_a_group_may_not_move_unseen(output: str) -> None:
+    """Of a line with three categories, the one in the middle has another threshold: its earlier images are counted by
+    this one, and nothing changed.
+    """
+    for day, limit in enumerate((0.8, 0.2)):
+        limits = {"a": 0.1, "b": limit, "c": 0.9}
+        rows = [row for name, at in limits.items() for row in rows_of(name, [0.45] * 40, threshold=at, line="L")]
+        night(output, f"n{day}", rows, day=day, columns=["line"])
+    window, found = counted(output, by=("line",))
+    assert found.strata_by == ("line", "category")
+    assert [found.cells[("L",), run].rate for run in ("n0", "n1")] == [Rate(80, 120)] * 2
+    (line,), _ = group_lines(found, window)
+    assert (line.change, line.rates.before) == (0, pytest.approx(2 / 3))
+
+
+def test_several_thresholds_in_one_stratum(output: str) -> None:
+    """By a column that nobody named: not compared, and said; named, it is."""
+    for day in range(2):
+        rows = rows_of("a", [0.3] * 40, threshold=0.2, camera="x") + rows_of("a", [0.3] * 40, threshold=0.4, camera="y")
+        night(output, f"n{day}", rows, day=day, columns=["camera"])
+    window, found = counted(output)
+    (line,), _ = group_lines(found, window)
+    assert (line.rates.before, found.cells[("a",), "n0"].labelled) == (None, 0)
+    assert uncompared(found, window) == (
+        "Rates are not compared where one group has several thresholds (--by what these are by): a.",
+    )
+    window, found = counted(output, by=("camera",))
     lines, total = group_lines(found, window)
-    assert {line.name: (line.change, line.before) for line in lines} == {"a": (0, Rate(0, 0)), "b": (1, Rate(0, 50))}
-    assert total.change == 0
+    assert [line.rates.before for line in lines] == [1.0, 0.0]
+    assert (total.rates.before, uncompared(found, window)) == (0.5, ())
+
+
+def test_all_is_like_beside_like(output: str) -> None:
+    """Three times as many of the dirty category are no higher rate, and no drift; the mix is told. What is new alone
+    is left out, and the others are compared.
+    """
+    rng = np.random.default_rng(0)
+    for day in range(7):
+        dirty, clean = rng.beta(10, 20, 300 if day == 6 else 100), rng.beta(2, 60, 300 if day == 6 else 900)
+        new = rows_of("new", [0.9]) if day == 6 else []
+        night(output, f"n{day}", rows_of("dirty", dirty, 0.4) + rows_of("clean", clean, 0.4) + new, day=day)
+    window, found = counted(output)
+    _, total = group_lines(found, window)
+    assert (total.change, total.rates.now.whole, total.drift.is_flagged) == (0, 600, False)
+    before = [found.cells[("dirty",), f"n{day}"].rate for day in range(6)]
+    assert total.rates.before == pytest.approx(300 / 600 * sum(one.part for one in before) / 600, abs=0.01)
+    assert mix(found, window) == "clean is 49.9% of the images, before 90.0%"
+    assert uncompared(found, window) == (
+        "Rates are compared without what has fewer than 30 images before: new (1 image).",
+    )
+
+
+def test_one_new_image_hides_nothing(output: str) -> None:
+    """The rate over all images is compared over what can be, whatever else is there."""
+    names = [f"c{at}" for at in range(8)]
+    for day in range(7):
+        high = 5 if day == 6 else 1
+        rows = [row for name in names for row in rows_of(name, [0.9] * high + [0.1] * (50 - high))]
+        night(output, f"n{day}", rows + (rows_of("new", [0.1]) if day == 6 else []), day=day)
+    lines, total = group_lines(*reversed(counted(output)))
+    assert {line.change for line in lines} == {0}, "too little in each of them"
+    assert (total.change, total.rates.now, total.rates.before) == (1, Rate(40, 400), pytest.approx(0.02))
+
+
+def test_evaluations_and_calibration_sets_are_no_nights(output: str) -> None:
+    """Left out unless --compare-with names them; also as the run before. They are told."""
+    for day, dataset in enumerate(("auto", "visa", "plain", "auto", "auto")):
+        night(output, f"n{day}", rows_of("a", [0.1]), day=day, config={"format": dataset})
+    window = find_window(output, (), 14)
+    assert (window.before_ids, window.left_out) == (("n0", "n3"), ("n1", "n2"))
+    window = find_window(output, (), 14, left_out=("n3",))
+    assert (window.before_ids, window.left_out) == (("n0",), ("n1", "n2", "n3"))
+    assert [record and record["run_id"] for record in window.previous] == ["n0"]
+    assert find_window(output, ("n3",), 1).before_ids == ("n0",)
+    assert find_window(output, ("n2",), 1, left_out=("n0",)).left_out == ("n0", "n1"), "where nothing else was"
+    window = find_window(output, (), 14, compare_with="n[12]")
+    assert (window.before_ids, window.left_out) == (("n1", "n2"), ())
+
+
+def test_lines_may_be_held_against_themselves(output: str) -> None:
+    """The trailing runs of the names that are asked for, and the last of these as the run before."""
+    for day in range(4):
+        for line in ("a", "b"):
+            night(output, f"{line}-{day}", rows_of("x", [0.1]), day=day)
+    window = find_window(output, ("a-3",), 2, compare_with="a-*")
+    assert window.before_ids == ("a-1", "a-2")
+    assert [record and record["run_id"] for record in window.previous] == ["a-2"]
+    assert find_window(output, ("a-3",), 2).before_ids == ("a-2", "b-2")
+
+
+@pytest.mark.parametrize(
+    ("nights", "skipped", "missed"),
+    [(3, 0, ("b",)), (2, 0, ()), (5, 2, ("b",)), (4, 2, ())],
+)
+def test_what_is_missed(output: str, nights: int, skipped: int, missed: tuple[str, ...]) -> None:
+    """What half of at least three whole nights had; runs that left out most as scored before say nothing."""
+    for day in range(nights):
+        rows = rows_of("a", [0.1] * 3) + rows_of("b", [0.1] * 2)
+        counts = {"planned": 5, "scored": 5, "skipped": 100 if day < skipped else 0}
+        night(output, f"n{day}", rows, day=day, counts=counts)
+    night(output, "last", rows_of("a", [0.1]), day=9)
+    window, found = counted(output)
+    assert missed_groups(found, window) == missed
+    night(output, "rerun", rows_of("a", [0.1]), day=10, counts={"planned": 1, "scored": 1, "skipped": 4})
+    window, found = counted(output)
+    assert missed_groups(found, window) == ()
 
 
 def test_many_groups_are_folded(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,8 +282,8 @@ def test_many_groups_are_folded(output: str, monkeypatch: pytest.MonkeyPatch) ->
     assert found.cells[OTHERS, "r"].images == 3
     assert sum(int(counts.sum()) for counts in found.now.values()) == 21 == found.total(window.run_ids).images
     lines, total = group_lines(found, window)
-    assert (lines[-1].name, lines[-1].drift.psi, total.drift.images) == ("(all others)", None, 21)
-    monkeypatch.setattr(counting, "_MOST_CELLS", 5)
+    assert (lines[-1].name, lines[-1].drift.psi, total.drift.images) == ("(all others)", None, 0)
+    monkeypatch.setattr(cells, "_MOST_CELLS", 5)
     with pytest.raises(InputError, match="--by: category make more than 5 groups"):
         counted(output)
 
@@ -220,6 +336,22 @@ def test_scores_of_the_calibration(output: str, tmp_path: Path) -> None:
     assert [row.image for row in found.of(("x",), ("line",))] == [0.5]
     _, counts = counted(output, calibration=found)
     assert int(counts.calibration[("a",)].sum()) == 2
+
+
+def test_calibrated_runs_are_of_the_model(output: str, tmp_path: Path) -> None:
+    """One that has another's scores by now is told, and not compared with. A run that was taken whole is no night."""
+    night(output, "r1", rows_of("a", [0.1]), model_id="z" * 32)
+    night(output, "r2", rows_of("a", [0.1]), day=1)
+    night(output, "r3", rows_of("a", [0.1]), day=2)
+    window = find_window(output, (), 14)
+    found = read_calibration(table_of(tmp_path / "t.parquet", {}, run_ids=["r1", "r2"]), window, output)
+    assert (found.run_ids, found.own_runs) == (("r2",), ("r2",))
+    assert found.notes == (
+        "Runs of another model have by now the names of those that the thresholds were calibrated on (r1): "
+        "they are not compared with.",
+    )
+    some = read_calibration(table_of(tmp_path / "t.parquet", {}, run_ids=["r2"], chosen="true"), window, output)
+    assert (some.run_ids, some.own_runs) == (("r2",), ())
 
 
 @pytest.mark.parametrize(
@@ -277,6 +409,30 @@ def test_what_changed_by_hand() -> None:
     ]
     assert [one.name for one in found if one.is_detail] == ["model.provenance.seed"]
     assert changes(new, new) == ()
+
+
+def test_what_changed_is_told_apart() -> None:
+    """Inputs, which an archive by date has anew each night, and a model's history stand by themselves."""
+    old = {"run_id": "a", "model": MODEL, "config": {"inputs": ["/2026-11-01"]}}
+    new = {"run_id": "b", "model": MODEL | {"provenance": {"seed": 1}}, "config": {"inputs": ["/2026-11-02"]}}
+    found = changed(new, old)
+    assert (found.run_id, found.before, found.fields) == ("b", "a", ())
+    assert [one.now for one in found.inputs] == ["/2026-11-02"]
+    assert [one.name for one in found.details] == ["model.provenance.seed"]
+    assert changed(new, None).before is None
+
+
+def test_what_a_label_set_was_made_by_is_compared() -> None:
+    """Its table, the table's digest and its pooled thresholds, beside those of the run before."""
+    record = {"run_id": "a", "config": {}}
+    labels = {"thresholds": "t", "thresholds_digest": "1", "pooled": {"image": 0.5, "pixel": None}, "counts": {}}
+    others = labels | {"thresholds_digest": "2", "pooled": {"image": 0.6, "pixel": None}}
+    found = changes(with_labels(record, others), with_labels(record, labels))
+    assert [(one.name, one.before, one.now) for one in found] == [
+        ("labels.thresholds_digest", "1", "2"),
+        ("labels.pooled.image", "0.5", "0.6"),
+    ]
+    assert {one.before for one in changes(with_labels(record, labels), with_labels(record, None))} == {"–"}
 
 
 def test_cells_add_up() -> None:

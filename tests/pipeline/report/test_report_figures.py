@@ -11,7 +11,7 @@ from scipy import stats
 from pipeline.report.histograms import BINS, SCORE_OF_BIN, bins_of, in_steps, quantile
 from pipeline.report.rates import Rate
 from pipeline.report.reasons import MEANINGS, meaning
-from pipeline.report.words import group_name, interval, listed, p_value, percent, score
+from pipeline.report.words import difference, group_name, interval, listed, p_value, percent, score
 from pipeline.schema import Reason
 
 
@@ -36,23 +36,6 @@ def test_an_interval_holds_its_rate(part: int, more: int) -> None:
     rate = Rate(part, part + more)
     low, high = rate.interval
     assert 0 <= low <= (rate.share or 0) <= high <= 1
-
-
-def test_a_change_is_two_intervals_apart() -> None:
-    """Higher, lower, or nothing to say; by 99 % intervals, or many groups would be flagged by chance."""
-    assert Rate(30, 100).changed_from(Rate(10, 1000)) == 1
-    assert Rate(10, 1000).changed_from(Rate(30, 100)) == -1
-    assert Rate(3, 10).changed_from(Rate(10, 100)) == 0
-    now, before = Rate(16, 164), Rate(28, 664)
-    assert now.interval[0] > before.interval[1]
-    assert now.changed_from(before) == 0
-
-
-def test_chance_seldom_changes_a_rate() -> None:
-    """Of 10,000 comparisons with fourteen nights as large, nothing having changed: one of some hundreds."""
-    rng = np.random.default_rng(0)
-    draws = zip(rng.binomial(500, 0.02, 10_000).tolist(), rng.binomial(7000, 0.02, 10_000).tolist(), strict=True)
-    assert sum(Rate(now, 500).changed_from(Rate(before, 7000)) != 0 for now, before in draws) <= 40
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=200))
@@ -92,10 +75,13 @@ def test_every_reason_has_a_meaning() -> None:
 
 @pytest.mark.parametrize(
     ("share", "told"),
-    [(None, "–"), (0.0, "0%"), (1.0, "100%"), (0.034, "3.4%"), (0.0012, "0.12%"), (0.00003, "0.003%")],
-)
+    [
+        (None, "–"), (0.0, "0%"), (1.0, "100%"), (0.034, "3.4%"), (0.0012, "0.12%"), (0.00003, "0.003%"),
+        (0.000001, "< 0.001%"), (0.9994, "99.9%"), (0.99999, "> 99.9%"),
+    ],
+)  # fmt: skip
 def test_percent(share: float | None, told: str) -> None:
-    """With the digits that tell small shares apart."""
+    """With the digits that tell small shares apart; all or nothing where it is just that."""
     assert percent(share) == told
 
 
@@ -103,6 +89,7 @@ def test_words() -> None:
     """Small scores and p-values stay apart from 0; a long list is cut; an empty name is seen."""
     assert [score(value) for value in (None, 0.0, 0.5, 0.00123)] == ["–", "0.000", "0.500", "0.0012"]
     assert [p_value(value) for value in (0.00001, 0.0012, 0.5)] == ["< 0.0001", "0.0012", "0.50"]
+    assert [difference(value) for value in (0.45, -0.0004, 0.0)] == ["+0.450", "-0.0004", "+0.000"]
     assert listed(list("abcdefg")) == "a, b, c, d, e and 2 more"
     assert group_name((None, ""), ("category", "line")) == '(no category) · ""'
     assert group_name((), ("category",)) == "(all others)"

@@ -7,16 +7,18 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from report_making import HOSTILE, hostile_night, make_nights, night, rows_of
+from report_making import HOSTILE, hostile_night, make_nights, night, pictured, rows_of
 
 from pipeline.errors import InputError
 from pipeline.report import output as outputs
 from pipeline.report import page as pages
 from pipeline.report.config import ReportConfig
-from pipeline.report.findings import Report
+from pipeline.report.findings import Attention, Report
 from pipeline.report.output import make_report, report_and_write
 from pipeline.report.page import page
 from pipeline.report.text import terminal_text
@@ -78,7 +80,8 @@ def require_harmless(text: str) -> Seen:
 
 def report_of(output: Path | str, **options: Any) -> Report:
     config = ReportConfig(**{"output": str(output)} | options)
-    return make_report(config, find_window(config.output, config.run_ids, config.trailing))
+    window = find_window(config.output, config.run_ids, config.trailing, compare_with=config.compare_with)
+    return make_report(config, window)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +111,7 @@ def test_what_stands_out(report: Report) -> None:
     ]
     assert [one.text for one in report.attention if not one.is_alert] == [
         "New, in no trailing run: new.",
-        "Some groups had no image or another threshold before: their rates are not compared.",
+        "Rates are compared without what has fewer than 30 images before: new (2 images).",
     ]
     assert {line.name for line in report.lines if line.drift.is_flagged} == {"drifting"}
 
@@ -119,7 +122,8 @@ def test_what_stands_out(report: Report) -> None:
         "Inspection report: night-5",
         "images scored 134 4 groups",
         "Anomaly rate higher than before: bad (23.1%, before 2.9%).",
-        "bad 76.9% ▲ higher 23.1%",
+        "bad ▲ higher 23.1% 13.7–36.1% 2.9% 12 52 76.9%",
+        "drifted 1 of 3 groups tested; all together: yes",
         "1. 0.950 · bad threshold 0.500 (+0.450) · defect area 256 px, 6.2% of the picture",
         "regions 1: peak 0.750, 16×16 px",
         "pixel threshold 0.300",
@@ -129,7 +133,7 @@ def test_what_stands_out(report: Report) -> None:
         "6 decode truncated it ends before its own marks and lengths say",
         "read 10.5, decode 10.5",
         "Flagged: PSI ≥ 0.25, or KS D ≥ 0.10",
-        "Higher or lower: the 99 % intervals",
+        "Higher or lower: 1.5 times the rate before",
         "against the run committed before, night-4",
         "Made 2026-11-23 05:00 UTC",
     ],
@@ -156,7 +160,7 @@ def test_the_terminal_says_the_same(report: Report) -> None:
         "  ! Anomaly rate higher than before: bad (23.1%, before 2.9%).",
         "  - New, in no trailing run: new.",
         "             6  decode: truncated",
-        "Drifted\n  all                          PSI 0.44",
+        "Drifted\n  all                          PSI 0.46",
         "   1   0.950  bad ",
     ):
         assert words in told
@@ -190,6 +194,18 @@ def test_names_are_never_markup(tmp_path: Path) -> None:
         assert r"\u202egnp.exe\u202c" in seen.text
         assert "2 scores not finite, and in no figure." in seen.text
         assert not UNSEEN.search(terminal_text(made))
+
+
+def test_every_night_has_its_scale(tmp_path: Path) -> None:
+    """Before the first pictures, whatever these are; a night without an anomaly is on a scale that keeps it dark."""
+    (row,) = rows_of("a", [0.45])
+    normal = row | pictured(tmp_path, "p", patch_score_max=0.04)
+    night(tmp_path / "out", "r", [*rows_of("a", [0.1] * 9), normal])
+    made = report_of(tmp_path / "out")
+    text = page(made, at=AT)
+    assert (made.top, len(made.borderline), made.scale_top) == ((), 1, pytest.approx(0.6))
+    assert text.index('class="scale"') < text.index("<img")
+    assert "up to twice the pixel threshold at the least" in text
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -239,6 +255,78 @@ def test_odd_nights(tmp_path: Path, rows: list[Any], bad: list[str], words: str)
     assert terminal_text(made)
 
 
+def test_no_image_scored_is_no_lack_of_thresholds(tmp_path: Path) -> None:
+    """It is told as what it is."""
+    night(tmp_path / "out", "r", [], bad=["/a"], config={"image_threshold": 0.5})
+    made = report_of(tmp_path / "out")
+    seen = require_harmless(page(made, at=AT))
+    assert made.attention[0] == Attention("No image was scored.", is_alert=True)
+    assert "No image was scored." in seen.text
+    assert "no thresholds" not in seen.text.lower()
+
+
+def test_nothing_to_compare_with_has_a_reason(nights: Path) -> None:
+    """None was asked for, or there is none; then nothing is said to be quiet."""
+    for options, words in (
+        ({"trailing": 0}, "Compared with no earlier run, as --trailing 0 asks: nothing to compare with."),
+        ({"run_ids": ("night-0",)}, "No earlier run of this model: nothing to compare with."),
+        ({"compare_with": "x*"}, "No earlier run of this model of these names: nothing to compare with."),
+    ):
+        made = report_of(nights, pictures=False, **options)
+        assert [one.text for one in made.attention if "compare with" in one.text] == [words]
+        assert "Nothing that can be told" not in terminal_text(made)
+
+
+def test_quiet_nights_say_what_was_not_tested(tmp_path: Path) -> None:
+    """That nothing can be told from chance, and what was too small for a test; few nights are told as few."""
+    for day in range(4):
+        rows = rows_of("a", [0.1] * 40) + rows_of("b", [0.1] * 12) + rows_of("c", [0.1] * (4 if day == 3 else 10))
+        night(tmp_path / "out", f"r{day}", rows, day=day)
+    made = report_of(tmp_path / "out")
+    told = terminal_text(made)
+    assert "Nothing that can be told from chance" in told
+    assert "Nothing that can be told from chance" in page(made, at=AT)
+    assert [one.text for one in made.attention] == [
+        "Fewer than 5 trailing runs: by how much nights differ anyway is not known, and a rate may be called higher or "
+        "lower for no other reason.",
+        "Fewer than 30 images now or before, so not tested for drift: b, c.",
+        "Fewer than 5 images, so their rates are not tested: c.",
+    ]
+    assert "of 1 group tested; all together: no" in told
+
+
+def test_sets_that_are_no_nights_are_told(tmp_path: Path) -> None:
+    """An evaluation, and a run that thresholds were made from as a whole; with --compare-with they are nights."""
+    for day, fields in enumerate(({}, {"config": {"format": "visa"}}, {}, {})):
+        night(tmp_path / "out", f"r{day}", rows_of("a", [0.1] * 40), day=day, **fields)
+    row = {"model_id": "m" * 32, "category": None, "image_threshold": 0.5, "pixel_threshold": None, "run_ids": ["r2"]}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "t.parquet")
+    made = report_of(tmp_path / "out", thresholds=str(tmp_path / "t.parquet"))
+    assert made.window.before_ids == ("r0",)
+    assert [one.before for one in made.changes] == ["r0"]
+    words = "Not compared with evaluations and calibration sets: r1, r2 (--compare-with would)."
+    assert words in [one.text for one in made.attention]
+    made = report_of(tmp_path / "out", thresholds=str(tmp_path / "t.parquet"), compare_with="r?")
+    assert made.window.before_ids == ("r0", "r1", "r2")
+
+
+def test_each_run_has_what_changed(tmp_path: Path) -> None:
+    """Of several, each beside the one before it; inputs of the date are folded away, and nothing else is said so."""
+    commits = ("old", "old", "new", "old")
+    for day, commit in enumerate(commits):
+        config = {"inputs": [f"/{day}"]}
+        night(tmp_path / "out", f"r{day}", rows_of("a", [0.1]), day=day, git_commit=commit, config=config)
+    made = report_of(tmp_path / "out", run_ids=("r2", "r3"))
+    assert [(one.run_id, one.before, [field.name for field in one.fields]) for one in made.changes] == [
+        ("r2", "r1", ["git_commit"]),
+        ("r3", "r2", ["git_commit"]),
+    ]
+    made = report_of(tmp_path / "out", run_ids=("r1",))
+    seen = require_harmless(page(made, at=AT))
+    assert "Nothing but the inputs. the inputs field before now config.inputs /0 /1" in seen.text
+    assert terminal_text(made).endswith("than in the run before, r0\n  nothing but the inputs")
+
+
 def test_many_groups_stay_readable(tmp_path: Path) -> None:
     """Two hundred categories: the largest are seen at once, the others behind a fold; none is lost."""
     night(tmp_path / "out", "r", [row for at in range(200) for row in rows_of(f"category-{at:03d}", [0.1])])
@@ -281,6 +369,9 @@ def test_the_page_is_written_whole(nights: Path, tmp_path: Path, monkeypatch: py
     path = nights / "reports/night-5.html"
     assert told.splitlines()[-1].startswith(f"Page: {path} (")
     assert path.read_text().endswith("</html>")
+    twins = [("r" * 119 + end, "s") for end in "ab"]
+    assert len({outputs._name(names, label_set) for names in twins for label_set in ("run", "x")}) == 4
+    assert outputs._name(("night-5",), "strict") == "night-5@strict"
     night_of_two = ReportConfig(output=str(nights), run_ids=("night-1", "night-0"), pictures=False)
     assert "reports/night-0+night-1.html" in report_and_write(night_of_two)
     saved = ReportConfig(output=str(nights), save="memory://reports-test/page.html", pictures=False)
@@ -301,6 +392,7 @@ def test_the_page_is_written_whole(nights: Path, tmp_path: Path, monkeypatch: py
         ({"top": 10**6}, "--top"),
         ({"borderline": -1}, "--borderline"),
         ({"by": ("",)}, "--by"),
+        ({"compare_with": ""}, "--compare-with"),
         ({"by": ("a", "a")}, "named twice"),
         ({"run_ids": ("../x",)}, "--run-id"),
         ({"label_set": "a/b"}, "label set"),

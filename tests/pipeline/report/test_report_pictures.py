@@ -19,9 +19,11 @@ from cops.overlay import OUTLINE_RGB
 from pipeline.decode import DecodeRules
 from pipeline.originals import Missing
 from pipeline.report import pictures
+from pipeline.report.facts import gather
 from pipeline.report.originals import originals
 from pipeline.report.picks import Pick, Picks, pick
 from pipeline.report.pictures import Shown, draw, rules_of, scale_top, without_pictures
+from pipeline.report.window import find_window
 from pipeline.runs import Run, open_run
 from pipeline.storage import open_root
 
@@ -31,9 +33,18 @@ def output(tmp_path: Path) -> str:
     return str(tmp_path / "out")
 
 
-def picked(output: str, *run_ids: str, labelled: bool = True, top: int = 3, borderline: int = 2) -> Picks:
-    runs = [open_run(output, run_id) for run_id in run_ids or ("r",)]
-    return pick(runs, top=top, borderline=borderline, labelled=labelled, by=("category",))
+def picked(
+    output: str,
+    *run_ids: str,
+    labelled: bool = True,
+    top: int = 3,
+    borderline: int = 2,
+    by: tuple[str, ...] = ("category",),
+) -> Picks:
+    run_ids = run_ids or ("r",)
+    facts = gather(output, find_window(output, run_ids, 0), by=by, label_set=None)
+    runs = [open_run(output, run_id) for run_id in run_ids]
+    return pick(runs, facts, top=top, borderline=borderline, labelled=labelled)
 
 
 def scores(picks: tuple[Pick, ...]) -> list[float]:
@@ -54,20 +65,43 @@ def pixels(uri: str | None) -> np.ndarray:
 
 
 def test_the_highest_and_the_nearest(output: str) -> None:
-    """Over all parts and runs: anomalies by score, then the nearest to their own threshold that are not among them."""
-    night(output, "r", rows_of("a", np.linspace(0.05, 0.95, 19)))  # steps of 0.05, in three parts
-    night(output, "s", rows_of("b", [0.97, 0.31, float("nan")], threshold=0.3), day=1)
-    found = picked(output, "r", "s", top=4, borderline=2)
+    """Over all parts and runs: anomalies by score; then the nearest of each group that are not among them."""
+    night(output, "r", rows_of("a", np.linspace(0.05, 0.95, 19), threshold=0.7))  # steps of 0.05, in three parts
+    night(output, "s", rows_of("b", [0.97, 0.31, 0.1, 0.1, 0.1, float("nan")], threshold=0.3), day=1)
+    found = picked(output, "r", "s", top=4, borderline=3)
     assert scores(found.top) == [0.97, 0.95, 0.9, 0.85]
-    assert scores(found.borderline) == [0.5, 0.31]
-    assert [one.run.run_id for one in found.borderline] == ["r", "s"]
+    assert scores(found.borderline) == [0.7, 0.31, 0.75]
+    assert [one.run.run_id for one in found.borderline] == ["r", "s", "r"]
+
+
+def test_borderline_is_on_the_scale_of_its_group(output: str) -> None:
+    """A category whose scores are all small takes no place of another's, and its plain normals are not shown."""
+    small = rows_of("small", np.linspace(0.001, 0.02, 60), threshold=0.021)
+    night(output, "r", small + rows_of("big", [0.1, 0.2, 0.3, 0.4, 0.46, 0.48, 0.55], threshold=0.5))
+    found = picked(output, top=24, borderline=4)
+    assert [(one.row["category"], round(one.row["pred_score"], 3)) for one in found.borderline] == [
+        ("big", 0.48),
+        ("small", 0.02),
+        ("small", 0.02),
+        ("big", 0.46),
+    ]
+    found = picked(output, top=24, borderline=100)
+    assert min(one.row["pred_score"] for one in found.borderline if one.row["category"] == "small") > 0.0179
+
+
+def test_groups_of_any_columns_take_turns(output: str) -> None:
+    """A column of the run's own, numbers and nulls too; one that this run lacks."""
+    rows = [row for line in ("x", None) for row in rows_of("a", [0.1] * 6 + [0.48, 0.49], line=line)]
+    night(output, "r", rows + rows_of("a", [0.1] * 6 + [0.47], line="y"), columns=["line"])
+    found = picked(output, borderline=3, by=("line", "width"))
+    assert {one.row["line"] for one in found.borderline} == {"x", "y", None}
 
 
 def test_few_anomalies_are_not_filled_up(output: str) -> None:
     """Only what is labelled anomalous is a top anomaly; what is shown there is not borderline, too."""
-    night(output, "r", rows_of("a", [0.1, 0.4, 0.6]))
+    night(output, "r", rows_of("a", [0.1, 0.1, 0.1, 0.45, 0.6]))
     found = picked(output)
-    assert (scores(found.top), scores(found.borderline)) == ([0.6], [0.4, 0.1])
+    assert (scores(found.top), scores(found.borderline)) == ([0.6], [0.45])
 
 
 def test_without_labels_the_highest_scores(output: str) -> None:
@@ -193,15 +227,18 @@ def test_what_is_drawn(output: str, tmp_path: Path) -> None:
 
 
 def test_one_scale_for_all(output: str, tmp_path: Path) -> None:
-    """Up to the highest patch of what is shown; the same map is drawn alike whatever stands beside it."""
+    """Up to the highest patch of what is shown, and to twice the pixel threshold at the least, so that a night without
+    anomalies is dark; the same map is drawn alike whatever stands beside it.
+    """
     rows = [
         row | pictured(tmp_path, "p", patch_score_max=top)
         for row, top in zip(rows_of("a", [0.8, 0.9]), (0.4, 0.6), strict=True)
     ]
     night(output, "r", rows)
     both = picked(output).top
-    assert scale_top(both) == pytest.approx(0.6)
-    assert scale_top(()) == 0.01
+    assert scale_top(both, (0.1, 0.2)) == pytest.approx(0.6)
+    assert scale_top(both, (0.1, 0.4)) == pytest.approx(0.8)
+    assert [scale_top((), limits) for limits in ((0.2, 0.7), (0.0, 0.0), None)] == [1.0, 1.0, 1.0]
     one, two = draw(both, top=0.6)
     (alone,) = draw(both[:1], top=0.6)
     assert one.overlay == two.overlay == alone.overlay
