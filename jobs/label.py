@@ -48,7 +48,7 @@ def main(options: Options) -> int:
     log_to_stderr()
     stop_on_sigterm()
     try:
-        from pipeline import labelling  # noqa: PLC0415 -- Ray takes seconds: after the options are known good
+        from pipeline import labelling  # noqa: PLC0415 -- Ray takes seconds: not for --help
 
         print(labelling.as_text(labelling.label_run(labelling.LabelConfig(**vars(options)))))
     except CopsError as error:

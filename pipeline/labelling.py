@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from cops.shown import shown
 from pipeline import commit
-from pipeline.claim import take_claim
+from pipeline.claim import Claim, take_claim
 from pipeline.config import check_threshold
 from pipeline.errors import ClaimError, InputError
 from pipeline.execution import connect, map_memory
@@ -23,7 +24,7 @@ from pipeline.failures import as_run_errors
 from pipeline.fan_out import in_tasks
 from pipeline.label_sets import FORMAT, LABELS, LabelLayout, check_label_set, read_label_set
 from pipeline.localize import Localize
-from pipeline.parts import footer_digest, parquet_bytes
+from pipeline.parts import footer_digest, parquet_bytes, read_part
 from pipeline.runs import Run, map_settings, open_run
 from pipeline.schema import SCORES
 from pipeline.storage import Root, redact, refuse_credentials, remove_file, remove_tree, write_atomic
@@ -77,32 +78,56 @@ def label_run(config: LabelConfig) -> Labelled:
              RunError: a store or Ray failed; the same command goes on.
     """
     with as_run_errors("The same command may be given again, and goes on", what="the labelling stopped"):
-        run = open_run(config.output, config.run_id)
-        thresholds = _thresholds(config, run)
-        layout = LabelLayout(run.layout, config.label_set or f"labels-{_digest(thresholds)}")
-        known = read_label_set(run.layout, layout.name, run.record)
-        if known is not None:
-            _check_same(known, thresholds, layout)
-            return Labelled(record=known, layout=layout, was_complete=True)
-        with take_claim(run.layout) as claim:  # nobody labels or discards it meanwhile
-            files = _write_parts(run, layout, thresholds)
-            _remove_others(layout, {file["path"] for file in files})
-            record = _record(config, run, layout, thresholds, files)
-            with_patience(claim.check, run.layout.root.uri())
-            try:
-                run.layout.write_json(layout.record_path, record, once=True)
-            except FileExistsError as exc:
-                raise ClaimError(f"label set {layout.name!r} was committed by another process at this moment") from exc
+        task = _look(config, config.run_id)
+        if task.known is not None:
+            return Labelled(record=task.known, layout=task.layout, was_complete=True)
+        with take_claim(task.run.layout) as claim:  # nobody labels or discards it meanwhile
+            task = _look(config, task.run.run_id)  # somebody may have, while the claim was waited for
+            record = task.known or _commit(config, task, claim)
             claim.stop_renewing()
-            remove_tree(run.layout.root.fs, run.layout.work_dir)
-        return Labelled(record=record, layout=layout, was_complete=False)
+            remove_tree(task.run.layout.root.fs, task.run.layout.work_dir)
+        return Labelled(record=record, layout=task.layout, was_complete=task.known is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """What is to be labelled by what; `known` is the record of it, if there is one."""
+
+    run: Run
+    thresholds: Thresholds
+    layout: LabelLayout
+    known: dict[str, Any] | None
+
+
+def _look(config: LabelConfig, run_id: str | None) -> _Task:
+    """Raises what `label_run` raises of wrong use."""
+    run = open_run(config.output, run_id)
+    thresholds = _thresholds(config, run)
+    layout = LabelLayout(run.layout, config.label_set or f"labels-{thresholds.digest[:8]}")
+    known = read_label_set(run.layout, layout.name, run.record)
+    if known is not None:
+        _check_same(known, thresholds, layout)
+    return _Task(run=run, thresholds=thresholds, layout=layout, known=known)
+
+
+def _commit(config: LabelConfig, task: _Task, claim: Claim) -> dict[str, Any]:
+    """Raises:  ClaimError: another process committed labels of this name, or took the run over."""
+    files = _write_parts(task)
+    _remove_others(task.layout, {file["path"] for file in files})
+    record = _record(config, task, files)
+    with_patience(claim.check, task.run.layout.root.uri())
+    try:
+        task.run.layout.write_json(task.layout.record_path, record, once=True)
+    except FileExistsError as exc:
+        raise ClaimError(f"label set {task.layout.name!r} was committed by another process at this moment") from exc
+    return record
 
 
 def _thresholds(config: LabelConfig, run: Run) -> Thresholds:
     """Raises:  InputError: they cannot be used with this run."""
     if config.thresholds is None:
         return Thresholds(Threshold(config.image_threshold, config.pixel_threshold))
-    thresholds = read_thresholds(config.thresholds, run.record["model_id"])
+    thresholds = read_thresholds(config.thresholds, run.record["model_id"], run.record["config"]["decode"])
     own = [one for one in run.scores.schema if one.name not in SCORES.names]
     where = f"run {run.run_id!r}"
     thresholds.require_columns({"category": pa.string(), **{one.name: one.type for one in own}}, where=where)
@@ -117,15 +142,11 @@ def _check_same(known: Mapping[str, Any], thresholds: Thresholds, layout: LabelL
         )
 
 
-def _digest(thresholds: Thresholds) -> str:
-    return thresholds.digest[:8]
-
-
 @dataclass(frozen=True, kw_only=True)
 class _LabelPart:
     """A task's work: one part of the scores becomes one part of the labels.
 
-    Its name tells scores and thresholds, so what is there under it already is what would be written.
+    Its name tells scores, thresholds and version, so what is there under it already is what would be written.
     """
 
     layout: LabelLayout
@@ -140,6 +161,7 @@ class _LabelPart:
             by.digest,
             self.localize.image_size,
             self.localize.sigma_px,
+            commit.versions()["cops-inspection"],
         ]
         digest = hashlib.blake2b(json.dumps(told).encode(), digest_size=8).hexdigest()
         path = self.layout.part_path(f"part-{number:05d}-{scores['rows']}-{digest}.parquet")
@@ -147,16 +169,17 @@ class _LabelPart:
         if not with_patience(lambda: root.fs.exists(path), uri):
             data = parquet_bytes(self._labels(root, root.inside(scores["path"]), scores["rows"]))
             with_patience(lambda: write_atomic(root.fs, path, data), uri)
-        return {"scores": scores["path"], **with_patience(lambda: _described(self.layout, path), uri)}
+        described = with_patience(lambda: _described(self.layout, path), uri)
+        return {"scores": scores["path"], "pooled": self._pooled(root, root.inside(scores["path"])), **described}
+
+    def _pooled(self, root: Root, path: str) -> int:
+        """How many images are of no group that the thresholds know."""
+        by = self.localize.thresholds
+        groups = read_part(root, path, by.by).select(by.by).to_pylist()
+        return sum(tuple(row.values()) not in by.by_group for row in groups)
 
     def _labels(self, root: Root, path: str, rows: int) -> pa.Table:
-        wanted = list(dict.fromkeys([*_READ, *self.localize.thresholds.by]))
-
-        def read() -> pa.Table:
-            with root.fs.open(path, "rb") as file:
-                return pq.read_table(file, columns=wanted, page_checksum_verification=True)
-
-        scores = with_patience(read, root.uri(path))
+        scores = read_part(root, path, [*_READ, *self.localize.thresholds.by])
         if len(scores) != rows:
             raise InputError(f"{root.uri(path)}: expected {rows:,} rows as recorded, got {len(scores):,}")
         several = [
@@ -185,7 +208,8 @@ def _described(layout: LabelLayout, path: str) -> dict[str, Any]:
     }
 
 
-def _write_parts(run: Run, layout: LabelLayout, thresholds: Thresholds) -> list[dict[str, Any]]:
+def _write_parts(task: _Task) -> list[dict[str, Any]]:
+    run, layout, thresholds = task.run, task.layout, task.thresholds
     parts = [file for file in run.record["files"] if file["table"] == "scores"]
     connect()
     work = _LabelPart(layout=layout, localize=Localize(thresholds=thresholds, metadata={}, **map_settings(run.record)))
@@ -203,10 +227,9 @@ def _remove_others(layout: LabelLayout, kept: set[str]) -> None:
             with_patience(partial(remove_file, run.root.fs, path), run.root.uri(path))
 
 
-def _record(
-    config: LabelConfig, run: Run, layout: LabelLayout, thresholds: Thresholds, files: list[dict[str, Any]]
-) -> dict[str, Any]:
-    counts = {name: sum(file.pop(name) for file in files) for name in ("labelled", "anomalous", "masked")}
+def _record(config: LabelConfig, task: _Task, files: list[dict[str, Any]]) -> dict[str, Any]:
+    run, layout, thresholds = task.run, task.layout, task.thresholds
+    counts = {name: sum(file.pop(name) for file in files) for name in ("labelled", "anomalous", "masked", "pooled")}
     groups = [
         {"group": list(group), "image": one.image, "pixel": one.pixel}
         for group, one in sorted(thresholds.by_group.items(), key=lambda item: str(item[0]))
@@ -242,5 +265,13 @@ def as_text(labelled: Labelled) -> str:
     share = f" ({counts['anomalous'] / counts['labelled']:.2%})" if counts["labelled"] else ""
     lines = [first, f"  images      {counts['images']:>12,}"]
     lines += [f"  labelled    {counts['labelled']:>12,}", f"  anomalous   {counts['anomalous']:>12,}{share}"]
-    lines += [f"  with a mask {counts['masked']:>12,}", f"  labels      {uri(layout.folder)}/"]
-    return "\n".join([*lines, f"  record      {uri(layout.record_path)}"])
+    lines += [f"  with a mask {counts['masked']:>12,}"]
+    if record["groups"]:
+        lines += [f"  pooled      {counts['pooled']:>12,}  of no group that the thresholds know"]
+    lines += [f"  labels      {uri(layout.folder)}/", f"  record      {uri(layout.record_path)}"]
+    if record["groups"] and counts["pooled"] == counts["images"] > 0:
+        by = ", ".join(shown(name) for name in record["by"])
+        lines += [
+            f"WARNING: no image's {by} is one of the thresholds' {len(record['groups']):,}: all took the pooled ones"
+        ]
+    return "\n".join(lines)

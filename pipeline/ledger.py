@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from pipeline.parts import CHECKED_PARQUET
 from pipeline.storage import Root
 
 _MEMORY_LIMIT = "2GB"
@@ -43,12 +44,12 @@ def tables(
 def _dataset(root: Root, paths: Sequence[str]) -> ds.Dataset | pa.Table:
     if not paths:  # a dataset of no files has no columns; a ledger of nothing has ids
         return pa.table({"image_id": pa.array([], pa.string())})
-    return ds.dataset(list(paths), format="parquet", filesystem=root.arrow_fs)
+    return ds.dataset(list(paths), format=CHECKED_PARQUET, filesystem=root.arrow_fs)
 
 
 def with_files(root: Root, paths: Sequence[str], *columns: str) -> ds.Scanner:
     """The named columns of Parquet files and, as `__filename`, the file that each row stands in."""
-    return ds.dataset(list(paths), format="parquet", filesystem=root.arrow_fs).scanner([*columns, "__filename"])
+    return ds.dataset(list(paths), format=CHECKED_PARQUET, filesystem=root.arrow_fs).scanner([*columns, "__filename"])
 
 
 def batches(result: duckdb.DuckDBPyRelation, schema: pa.Schema, *, rows: int = _ROWS) -> Iterator[pa.Table]:

@@ -9,8 +9,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from pipeline.storage import Root
+from pipeline.store_errors import opened, with_patience
+
+# Rotten bytes are an error, not a score; files of earlier versions have no checksums.
+CHECKED_PARQUET = ds.ParquetFileFormat(
+    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+)
 # Least and greatest of these mean nothing, and would stand whole in every footer.
 _NO_STATISTICS = {"patch_scores", "pred_mask", "message"}
 _TAIL = 8  # the last bytes of a Parquet file: its footer's length, and PAR1
@@ -26,6 +34,19 @@ def parquet_bytes(rows: pa.Table) -> bytes:
     statistics = [name for name in rows.column_names if name not in _NO_STATISTICS]
     pq.write_table(rows, buffer, compression="zstd", write_statistics=statistics, write_page_checksum=True)
     return buffer.getvalue()
+
+
+def read_part(root: Root, path: str, columns: Sequence[str]) -> pa.Table:
+    """A part's columns, each page held against its checksum.
+
+    Raises:  FormatError: it is damaged.   What the store raises, as it is.
+    """
+
+    def read() -> pa.Table:
+        with opened(root.fs, path) as file:
+            return pq.read_table(file, columns=list(dict.fromkeys(columns)), page_checksum_verification=True)
+
+    return with_patience(read, root.uri(path))
 
 
 def footer_digest(file: Any) -> str:

@@ -209,7 +209,7 @@ def images_flow(job: Job, worklist: Worklist, plan: Plan, execution: Execution) 
 def choose_thresholds(config: ScoreConfig, card: ModelCard) -> Thresholds:
     """Raises:  InputError: the thresholds' table cannot be used with this model."""
     if config.thresholds:
-        return read_thresholds(config.thresholds, card.model_id)
+        return read_thresholds(config.thresholds, card.model_id, config.decode.record())
     return Thresholds(Threshold(config.image_threshold, config.pixel_threshold))
 
 

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
 from pipeline.label_sets import LABEL_COLUMNS, OWN, label_set_of
 from pipeline.label_sets import files_of as label_files
 from pipeline.layout import TABLES, RunLayout, Table, check_run_id
+from pipeline.parts import CHECKED_PARQUET, read_part
 from pipeline.schema import QUARANTINE, RUN_FORMAT, SCORES
 from pipeline.storage import Root, open_root, redact
-from pipeline.store_errors import describe, with_patience
+from pipeline.store_errors import describe
 
+_READ_AT_ONCE = 16
 _PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.parquet")
 
 
@@ -26,7 +28,8 @@ _PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.parquet")
 class Run:
     """One committed run. `scores` and `quarantine` are PyArrow datasets of exactly the files it committed.
 
-    Args:    label_set: whose labels and masks `tables` gives.   labels: the record of these; None: the run's own.
+    Args:    scores: without labels and masks where those of a label set are wanted: `tables` has them.
+             label_set: whose labels and masks `tables` gives.   labels: the record of these; None: the run's own.
     """
 
     run_id: str
@@ -51,9 +54,10 @@ class Run:
 
     def part(self, at: int, columns: Sequence[str] | None = None) -> pa.Table:
         """One of the parts that `tables` gives. Raises as that does."""
-        wanted = list(columns) if columns is not None else self.scores.schema.names
-        if missing := [name for name in wanted if name not in self.scores.schema.names]:
-            has = ", ".join(self.scores.schema.names)
+        there = list(dict.fromkeys([*SCORES.names, *self.scores.schema.names]))
+        wanted = list(columns) if columns is not None else there
+        if missing := [name for name in wanted if name not in there]:
+            has = ", ".join(there)
             raise InputError(f"run {self.run_id!r}: expected columns of its scores, got {missing}; it has {has}")
         part = _read_part(self.layout.root, files_of(self.record, self.layout, "scores")[at], wanted)
         replaced = [name for name in wanted if name in LABEL_COLUMNS] if self.labels else []
@@ -65,12 +69,8 @@ class Run:
 
 
 def _read_part(root: Root, path: str, columns: Sequence[str]) -> pa.Table:
-    def read() -> pa.Table:
-        with root.fs.open(path, "rb") as file:
-            return pq.read_table(file, columns=list(columns), page_checksum_verification=True)
-
     try:
-        return with_patience(read, root.uri(path))
+        return read_part(root, path, columns)
     except (OSError, ValueError, pa.ArrowException) as exc:
         raise InputError(f"{root.uri(path)} cannot be read: {describe(exc)}") from exc
 
@@ -85,13 +85,16 @@ def open_run(output: str, run_id: str | None = None, *, label_set: str | None = 
         latest_record(output) if run_id is None else record_of(RunLayout.at(output, check_run_id(run_id, "run id")))
     )
     layout = RunLayout.at(output, record["run_id"])
+    chosen = label_set or OWN
     try:
-        tables = {table: _dataset(layout, record, table, schema) for table, schema in _SCHEMAS.items()}
+        scores = _dataset(layout, record, "scores", SCORES)
+        if chosen != OWN:
+            scores = scores.replace_schema(pa.schema([one for one in scores.schema if one.name not in LABEL_COLUMNS]))
+        quarantine = _dataset(layout, record, "quarantine", QUARANTINE)
     except (OSError, ValueError, pa.ArrowException) as exc:
         raise InputError(f"{redact(output)}: run {record['run_id']!r} cannot be read: {describe(exc)}") from exc
-    chosen = label_set or OWN
     labels = None if chosen == OWN else label_set_of(layout, chosen, record)
-    return Run(record["run_id"], record, tables["scores"], tables["quarantine"], layout, chosen, labels)
+    return Run(record["run_id"], record, scores, quarantine, layout, chosen, labels)
 
 
 def latest_record(output: str) -> dict[str, Any]:
@@ -114,9 +117,6 @@ def record_of(layout: RunLayout) -> dict[str, Any]:
     if record is None:
         raise InputError(f"{layout.root.uri()}: run {layout.run_id!r} has no record, so it was not committed (yet)")
     return record
-
-
-_SCHEMAS: dict[Table, pa.Schema] = {"scores": SCORES, "quarantine": QUARANTINE}
 
 
 def read_record(layout: RunLayout) -> dict[str, Any] | None:
@@ -157,11 +157,10 @@ def _is_part(file: Any, run_id: str) -> bool:
 def records(output: str) -> Iterator[dict[str, Any]]:
     """The records of all committed runs."""
     root = open_root(output)
-    layout = RunLayout(root, "")
-    for path in layout.list_files(root.join("runs"), ".json"):
-        record = read_record(RunLayout(root, path.rpartition("/")[2].removesuffix(".json")))
-        if record is not None:
-            yield record
+    paths = RunLayout(root, "").list_files(root.join("runs"), ".json")
+    layouts = [RunLayout(root, path.rpartition("/")[2].removesuffix(".json")) for path in paths]
+    with ThreadPoolExecutor(_READ_AT_ONCE) as threads:
+        yield from filter(None, threads.map(read_record, layouts))
 
 
 def map_settings(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,12 +187,7 @@ def _dataset(layout: RunLayout, record: dict[str, Any], table: Table, schema: pa
     paths = files_of(record, layout, table)
     if not paths:
         return ds.dataset(schema.empty_table())
-    # Rotten bytes are an error, not a score; files of earlier versions have no checksums.
-    scan = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-    options = {
-        "format": ds.ParquetFileFormat(default_fragment_scan_options=scan),
-        "filesystem": layout.root.arrow_fs,
-    }
+    options = {"format": CHECKED_PARQUET, "filesystem": layout.root.arrow_fs}
     if table == "scores":  # they have columns of their own
         return ds.dataset(paths, **options)
     folders = ds.partitioning(pa.schema([schema.field("run_id")]), flavor="hive")

@@ -20,6 +20,7 @@ from pipeline.store_errors import describe
 VERSION = 1
 COLUMNS = ("model_id", "category", "image_threshold", "pixel_threshold")  # what a table must have
 _BY_CATEGORY = ("category",)
+_BOUNDS = ("max_pixels", "max_bytes")  # rules of decoding that change no score
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,17 @@ def _require_type(name: str, values: Iterable[Any], kind: pa.DataType, where: st
             raise InputError(f"--thresholds: their {name} {value!r} is no {kind}, which {where} has in that column")
 
 
-def read_thresholds(uri: str, model_id: str) -> Thresholds:
+def scoring_rules(decode: Mapping[str, Any]) -> str:
+    """Of a run record's `config.decode` what changes pixels, and with them scores, as JSON."""
+    return json.dumps({name: value for name, value in decode.items() if name not in _BOUNDS}, sort_keys=True)
+
+
+def read_thresholds(uri: str, model_id: str, decode: Mapping[str, Any] | None = None) -> Thresholds:
     """The thresholds that were calibrated for this model.
 
-    Raises:  InputError: no such table, other columns, another version's, thresholds of another model, or two rows for
-             one group.
+    Args:    decode: the rules of decoding of the scores that they are for, as a run's record has them.
+    Raises:  InputError: no such table, other columns, another version's, thresholds of another model or of scores
+             decoded by other rules, or two rows for one group.
     """
     table, name = read_table(uri), redact(uri)
     rows = table.to_pylist()
@@ -85,12 +92,27 @@ def read_thresholds(uri: str, model_id: str) -> Thresholds:
             f"--thresholds: {name} is for model {', '.join(others) or '(none)'}, this run uses {model_id}: "
             "thresholds of one model mean nothing for another: calibrate again"
         )
+    if decode is not None:
+        _check_rules(rows, scoring_rules(decode), name)
     by = _groups_by(rows, table.column_names, name)
-    found = {tuple(row[one] for one in by): Threshold(*(_value(row, one, name) for one in COLUMNS[2:])) for row in rows}
-    if len(found) != len(rows):
-        raise InputError(f"--thresholds: {name} has more than one row for one {' and '.join(by)}")
-    pooled = found.pop((None,) * len(by), Threshold())
-    return Thresholds(pooled, found, by)
+    found: dict[tuple[Any, ...] | None, Threshold] = {}
+    for row in rows:
+        group = tuple(row[one] for one in by)
+        key = None if row.get("is_pooled", group == (None,) * len(by)) else group
+        if key in found:
+            raise InputError(f"--thresholds: {name} has more than one row for one {' and '.join(by)}")
+        found[key] = Threshold(*(_value(row, one, name) for one in COLUMNS[2:]))
+    pooled = found.pop(None, Threshold())
+    return Thresholds(pooled, {group: one for group, one in found.items() if group is not None}, by)
+
+
+def _check_rules(rows: list[dict[str, Any]], rules: str, name: str) -> None:
+    """A table without the column is of somebody's own, who knows."""
+    if others := sorted({str(row["decode"]) for row in rows if row.get("decode") is not None} - {rules}):
+        raise InputError(
+            f"--thresholds: {name} is for pictures decoded by {', '.join(others)}, these are decoded by {rules}: "
+            "their scores mean nothing beside each other: calibrate again"
+        )
 
 
 def read_table(uri: str) -> pa.Table:

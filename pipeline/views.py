@@ -18,14 +18,15 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from pipeline import ledger
-from pipeline.errors import InputError
+from pipeline.errors import InputError, RunError
 from pipeline.label_sets import LABEL_COLUMNS, LABELS, OWN, committed
 from pipeline.label_sets import files_of as label_files
 from pipeline.layout import RunLayout, check_run_id
+from pipeline.parts import CHECKED_PARQUET
 from pipeline.runs import files_of, latest_record, record_of, records
 from pipeline.schema import QUARANTINE_FILE, SCORES
 from pipeline.storage import Root, open_root
-from pipeline.store_errors import with_patience
+from pipeline.store_errors import FormatError, opened, with_patience
 
 RUNS = pa.schema(
     [
@@ -43,7 +44,7 @@ RUNS = pa.schema(
         ("record", pa.string()),  # all of it, as JSON
     ]
 )
-_FOOTERS_AT_ONCE = 16
+_ASKED_AT_ONCE = 16
 
 
 @contextlib.contextmanager
@@ -56,11 +57,13 @@ def open_views(
     Args:    run_ids: these runs; all committed ones where None.
              label_set: whose labels and masks `scores` has: null in runs that lack it; the runs' own where None.
     Raises:  InputError: there is no such run, a record is damaged, no run has the label set, or a column has types in
-             several runs that no one type holds.
+             several runs that no one type holds.   RunError: a part is damaged.
     """
     root = open_root(output)
     found = _records(output, run_ids)
-    made = {record["run_id"]: committed(RunLayout(root, record["run_id"]), record) for record in found}
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as threads:
+        label_sets = threads.map(lambda record: committed(RunLayout(root, record["run_id"]), record), found)
+        made = {record["run_id"]: sets for record, sets in zip(found, label_sets, strict=True)}
     with ledger.tables(
         root,
         runs=pa.Table.from_pylist([_run_row(record) for record in found], RUNS),
@@ -81,8 +84,7 @@ def open_views(
 def _records(output: str, run_ids: Sequence[str] | None) -> list[dict[str, Any]]:
     """Their records, the oldest first."""
     if run_ids is None:
-        latest_record(output)  # says that there is none
-        found = list(records(output))
+        found = list(records(output)) or [latest_record(output)]  # which says that there is none
     else:
         found = [record_of(RunLayout.at(output, check_run_id(run_id, "run id"))) for run_id in dict.fromkeys(run_ids)]
     return sorted(found, key=lambda record: (str(record["committed_at"]), record["run_id"]))
@@ -116,17 +118,23 @@ def _scores(root: Root, found: Sequence[dict[str, Any]]) -> ds.Dataset:
     for record in found:
         if paths := files_of(record, RunLayout(root, record["run_id"]), "scores"):
             firsts[record["run_id"]] = paths[0]
-    with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as threads:
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as threads:
         schemas = dict(zip(firsts, threads.map(lambda path: _schema(root, path), firsts.values()), strict=True))
     return _parts_as_dataset(root, _files(root, found, "scores"), _united(schemas), "scores")
 
 
 def _schema(root: Root, path: str) -> pa.Schema:
+    """Raises:  RunError: the part is damaged, or is not there."""
+
     def read() -> pa.Schema:
-        with root.fs.open(path, "rb") as file:
+        with opened(root.fs, path) as file:
             return pq.read_schema(file).remove_metadata()
 
-    return with_patience(read, root.uri(path))
+    try:
+        return with_patience(read, root.uri(path))
+    except (FormatError, FileNotFoundError) as exc:
+        told = f"{root.uri(path)}: {exc}; jobs/runs.py verify --all tells of all"
+        raise RunError(f"a part of the tables cannot be read: {told}") from exc
 
 
 def _united(schemas: Mapping[str, pa.Schema]) -> pa.Schema:
@@ -155,7 +163,7 @@ def _parts_as_dataset(root: Root, paths: Sequence[str], schema: pa.Schema, table
     return ds.dataset(
         list(paths),
         whole,
-        format="parquet",
+        format=CHECKED_PARQUET,
         filesystem=root.arrow_fs,
         partitioning=ds.partitioning(folders, flavor="hive"),
         partition_base_dir=root.join(table),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
@@ -15,7 +16,7 @@ from pipeline.parts import footer_digest
 from pipeline.store_errors import FormatError, opened, reason_of, with_patience
 from pipeline.upkeep.part_checks import is_odd_mask
 
-_SCORES = ("image_id", "height", "width")
+_SCORES = ("image_id", "height", "width", "pred_score")
 _MASKS = ("pred_mask", "pixel_threshold", "mask_area")
 
 
@@ -43,10 +44,11 @@ def label_entries(layout: RunLayout) -> list[Entry]:
 def label_strays(layout: RunLayout, record: Mapping[str, Any]) -> list[Entry]:
     """Files in label sets' folders that no record names; none of those whose record cannot be read."""
     found: list[Entry] = []
+    known = set(names(layout))
     for folder in layout.entries(label_sets_dir(layout)):
         name = folder.name.removeprefix("label_set=")
         entries = layout.entries(folder.path) if folder.is_folder else [folder]
-        if folder.is_folder and name in names(layout):
+        if folder.is_folder and name in known:
             try:
                 named = {file["path"] for file in label_set_of(layout, name, record)["files"]}
             except InputError:
@@ -84,6 +86,9 @@ def _compare(layout: RunLayout, file: Mapping[str, Any], path: str, scores: str)
 
 
 def _odd_rows(labels: pa.Table, scores: pa.Table) -> Iterator[str]:
+    over = pc.greater_equal(scores["pred_score"], labels["image_threshold"]).cast(pa.int8())  # null without a threshold
+    if not over.equals(labels["pred_label"]):
+        yield "pred_label is not what image_threshold makes of pred_score"
     columns = [
         *(labels[name].to_pylist() for name in _MASKS),
         scores["height"].to_pylist(),

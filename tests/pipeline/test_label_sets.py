@@ -14,6 +14,7 @@ from pipeline.label_sets import FORMAT, LABEL_COLUMNS, LABELS, LabelLayout, comm
 from pipeline.layout import RunLayout
 from pipeline.parts import footer_digest, parquet_bytes
 from pipeline.runs import read_record
+from pipeline.schema import SCORES
 from pipeline.upkeep.details import details
 from pipeline.upkeep.discard import find_removal, remove
 from pipeline.upkeep.text import details_text, removal_text
@@ -27,7 +28,8 @@ def make_labels(layout: RunLayout, name: str = "new", *, anomalous: int = 1, **f
     files = []
     for number, part in enumerate(file for file in run["files"] if file["table"] == "scores"):
         ids = pa.parquet.read_table(layout.root.join(part["path"]))["image_id"].to_pylist()
-        rows = [{"image_id": one, "image_threshold": 0.25, "pred_label": anomalous} for one in ids]
+        threshold = 0.25 if anomalous else 0.75
+        rows = [{"image_id": one, "image_threshold": threshold, "pred_label": anomalous} for one in ids]
         path = Path(labels.part_path(f"part-{number}.parquet"))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(parquet_bytes(pa.Table.from_pylist(rows, LABELS)))
@@ -56,6 +58,15 @@ def test_a_run_with_other_labels(layout: RunLayout) -> None:
     (mine, theirs) = (pa.concat_tables(run.tables()) for run in (own, other))
     assert mine.schema == theirs.schema
     assert mine.drop_columns(list(LABEL_COLUMNS)) == theirs.drop_columns(list(LABEL_COLUMNS))
+
+
+def test_no_labels_of_the_run_under_another_name(layout: RunLayout) -> None:
+    """The dataset of the scores, which cannot have a label set's, then has none."""
+    make_run(layout)
+    make_labels(layout)
+    run = pipeline.open_run(layout.root.path, label_set="new")
+    assert set(run.scores.schema.names) == set(SCORES.names) - set(LABEL_COLUMNS)
+    assert run.scores.to_table(["pred_score"])["pred_score"].to_pylist() == [0.5] * 3
 
 
 def test_labels_without_a_record_do_not_exist(layout: RunLayout) -> None:
@@ -178,3 +189,20 @@ def test_labels_of_other_images(layout: RunLayout) -> None:
     record.write_text(json.dumps(told))
     (one,) = verify(layout.root.path).findings
     assert "one for one" in one.problem
+
+
+def test_labels_that_their_threshold_does_not_make(layout: RunLayout) -> None:
+    """A label that nobody's threshold gave is found."""
+    make_run(layout)
+    make_labels(layout)
+    (part, *_) = sorted(Path(LabelLayout(layout, "new").folder).iterdir())
+    table = pa.parquet.read_table(part)
+    wrong = table.set_column(2, "pred_label", pa.array([0] * len(table), pa.int8()))
+    part.write_bytes(parquet_bytes(wrong))
+    record = Path(LabelLayout(layout, "new").record_path)
+    told = json.loads(record.read_text())
+    with part.open("rb") as file:
+        told["files"][0] |= {"footer_sha256": footer_digest(file), "num_bytes": part.stat().st_size}
+    record.write_text(json.dumps(told))
+    (one,) = verify(layout.root.path).findings
+    assert one.problem == "pred_label is not what image_threshold makes of pred_score"

@@ -149,6 +149,18 @@ def test_groups_of_several_columns(tmp_path: Path) -> None:
     assert of == [0.1, 0.9, 0.2, 0.9, 0.9, 0.9]
 
 
+def test_a_group_without_a_value_beside_the_pooled_row(tmp_path: Path) -> None:
+    """`is_pooled` tells which of two rows of nulls is for every other group."""
+    rows = [{"category": None, "line": None, "image_threshold": 0.2, "is_pooled": False}]
+    found = read_thresholds(
+        grouped(tmp_path, *rows, *(row | {"is_pooled": not at} for at, row in enumerate(ROWS))), "m"
+    )
+    assert found.of({"category": None, "line": None}).image == 0.2
+    assert found.of({"category": "nut", "line": "a"}).image == 0.9
+    with pytest.raises(InputError, match="more than one row for one category and line"):
+        read_thresholds(grouped(tmp_path, *(rows * 2)), "m")
+
+
 def test_a_table_of_another_version(tmp_path: Path) -> None:
     """A later version's table is not misread."""
     with pytest.raises(InputError, match="expected a table of version 1, got 2"):

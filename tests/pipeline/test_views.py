@@ -8,7 +8,7 @@ from run_making import MODEL_ID, bad_row, commit_run, make_run, put, record_of, 
 from test_label_sets import make_labels
 
 from pipeline import open_views
-from pipeline.errors import InputError
+from pipeline.errors import InputError, RunError
 from pipeline.layout import RunLayout
 from pipeline.schema import SCORES, with_metadata
 from pipeline.storage import Root
@@ -122,6 +122,28 @@ def test_sql_reaches_no_file(layout: RunLayout, query: str) -> None:
     make_run(layout)
     with open_views(layout.root.path) as sql, pytest.raises(Exception, match=r"disabled by config|Cannot enable"):
         sql.execute(query)
+
+
+def test_a_bit_that_flips_in_a_page(layout: RunLayout) -> None:
+    """It is found where SQL reads it, not taken for a score."""
+    path = put(layout, "scores", [score_row(str(at), pred_score=at / 1000) for at in range(500)])
+    commit_run(layout)
+    page = pa.parquet.ParquetFile(path).metadata.row_group(0).column(SCORES.get_field_index("pred_score"))
+    data = bytearray(path.read_bytes())
+    begin = page.dictionary_page_offset or page.data_page_offset
+    data[begin + page.total_compressed_size - 3] ^= 1
+    path.write_bytes(data)
+    with open_views(layout.root.path) as sql, pytest.raises(Exception, match=r"(?i)crc|checksum"):
+        sql.execute("SELECT sum(pred_score) FROM scores").fetchall()
+
+
+def test_a_part_that_is_no_parquet(layout: RunLayout) -> None:
+    """It is named, at once."""
+    path = put(layout, "scores", [score_row("a")])
+    commit_run(layout)
+    path.write_bytes(b"PAR1 nothing PAR1")
+    with pytest.raises(RunError, match=f"cannot be read: {path}: .*verify"), open_views(layout.root.path):
+        pass
 
 
 def test_no_run(layout: RunLayout) -> None:
