@@ -78,7 +78,7 @@ def calibrate(config: CalibrateConfig) -> Calibration:
         run_ids=run_ids,
         model_id=first["model_id"],
         model=first["model"],
-        decode=scoring_rules(first),
+        decode=scoring_rules(first["config"]["decode"]),
         pixel_rule=rule,
         levels=[GroupLevels(group=key, image=of_images[key], pixel=of_pixels.get(key, others)) for key in keys],
         at=datetime.datetime.now(datetime.UTC),
@@ -97,7 +97,7 @@ def _records(config: CalibrateConfig) -> list[dict[str, Any]]:
     records = [record_of(layout) for layout in layouts]
     told_apart: tuple[tuple[str, Callable[[dict[str, Any]], Any]], ...] = (
         ("model", lambda record: record["model_id"]),
-        ("rules of decoding", scoring_rules),
+        ("rules of decoding", lambda record: scoring_rules(record["config"]["decode"])),
     )
     for what, of in told_apart:
         if other := next((record for record in records if of(record) != of(records[0])), None):

@@ -50,7 +50,7 @@ def at_rate(scores: Scores, rate: float) -> Found:
     if value > 1:
         return Found()
     tail = (1 - CONFIDENCE) / 2
-    rate_low, _ = share_interval(int((falling >= value).sum()), count)
+    reached = int((falling >= value).sum())
     # Of n images, how many lie above the quantile: between these two, with 95 %. That many down from the top it lies.
     above = stats.binom(count, rate)
     most, fewest = int(above.ppf(1 - tail)), int(above.ppf(tail))
@@ -58,7 +58,7 @@ def at_rate(scores: Scores, rate: float) -> Found:
         value=float(value),
         low=float(falling[most]) if most < count else None,
         high=float(falling[fewest - 1]) if fewest >= 1 else None,
-        rate_low=rate_low,
+        rate_low=float(stats.beta(reached, count + 1 - reached).ppf(tail)) if reached else 0.0,
         rate_high=float(stats.beta(allowed, count + 1 - allowed).ppf(1 - tail)),
     )
 

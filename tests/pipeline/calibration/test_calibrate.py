@@ -1,5 +1,6 @@
 """From committed runs to a table that `--thresholds` takes; the maps' part runs on Ray, in tests/integration."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,9 @@ def test_a_group_of_its_own_and_one_that_falls_back(layout: RunLayout) -> None:
     assert [rows[name]["num_flagged"] for name in (None, "nut", "screw")] == [4, 1, 4]
     assert rows["nut"]["image_rate_high"] is None  # nobody knows how many of these will be flagged
     assert rows["screw"]["image_rate_low"] < 0.05 < rows["screw"]["image_rate_high"]
-    assert "1 of 2 groups have too few images" in as_text(found, "t.parquet")
+    text = as_text(found, "t.parquet")
+    assert "1 of 2 groups have too few images" in text
+    assert "* the pooled threshold" in text
 
 
 def test_the_table_is_what_score_takes(layout: RunLayout, tmp_path: Path) -> None:
@@ -122,11 +125,18 @@ def test_a_condition_that_cannot_be_asked(layout: RunLayout, where: str, message
         calibrate(config(layout, where=where))
 
 
-def test_images_without_a_category(layout: RunLayout) -> None:
-    """They are the group of no category, whose row is the pooled one."""
-    make(layout, rows_of(None, HUNDRED) + rows_of("screw", HUNDRED))
-    found = calibrate(config(layout))
-    assert set(levels(found)) == {None, ("screw",)}
+def test_images_without_a_category(layout: RunLayout, tmp_path: Path) -> None:
+    """They are a group like any other, beside the pooled row; --thresholds takes them so."""
+    make(layout, rows_of(None, [one + 0.5 for one in HUNDRED]) + rows_of("screw", HUNDRED))
+    save = str(tmp_path / "t.parquet")
+    calibrate_and_write(config(layout, image_rate=0.05), save=save)
+    rows = {(row["is_pooled"], row["category"]): row for row in pq.read_table(save).to_pylist()}
+    assert set(rows) == {(True, None), (False, None), (False, "screw")}
+    own = rows[False, None]
+    assert (own["image_source"], own["image_threshold"]) == ("group", above(194 / 200))
+    thresholds = read_thresholds(save, MODEL_ID)
+    assert thresholds.of({"category": None}).image == above(194 / 200)
+    assert thresholds.of({"category": "never seen"}).image == above(189 / 200)
 
 
 def test_too_few_images(layout: RunLayout) -> None:
@@ -155,6 +165,16 @@ def test_runs_of_two_rules_of_decoding(layout: RunLayout) -> None:
         calibrate(config(layout, run_ids=("r1", "r2")))
 
 
+def test_bounds_are_no_rules_of_decoding(layout: RunLayout) -> None:
+    """How large a picture may be changes no score; the table says by which rules the scores came."""
+    make(layout, rows_of("screw", HUNDRED))
+    make(RunLayout(layout.root, "r2"), rows_of("nut", HUNDRED), config=CONFIG | {"decode": DECODE | {"max_pixels": 7}})
+    found = calibrate(config(layout, run_ids=("r1", "r2")))
+    assert found.levels[0].image.images == 198
+    (told,) = set(as_table(found)["decode"].to_pylist())
+    assert json.loads(told) == {"alpha_background": "#ffffff", "bit_depth_range": None}
+
+
 def test_no_such_run(layout: RunLayout) -> None:
     """Nor one that is not committed."""
     with pytest.raises(InputError, match="no committed run"):
@@ -174,7 +194,8 @@ def test_columns_that_are_none(layout: RunLayout, by: tuple[str, ...]) -> None:
 
 def test_labels(layout: RunLayout) -> None:
     """F1 is highest half way between 0.3 and 0.7; the text of the column is read as numbers."""
-    rows = rows_of("screw", [at / 100 for at in range(31)], truth="0") + rows_of("screw", [0.7, 0.8], truth="1.0")
+    high = [0.7 + at / 100 for at in range(10)]
+    rows = rows_of("screw", [at / 100 for at in range(31)], truth="0") + rows_of("screw", high, truth="1.0")
     make(layout, rows + rows_of("nut", [0.1] * 30, truth="0"))
     found = calibrate(config(layout, labels="truth"))
     assert levels(found) == pytest.approx({None: 0.5, ("nut",): 0.5, ("screw",): 0.5})
@@ -182,6 +203,26 @@ def test_labels(layout: RunLayout) -> None:
     assert rows["screw"]["image_f1"] == 1
     assert (rows["screw"]["image_rule"], rows["screw"]["image_source"]) == ("f1_max", "group")
     assert rows["nut"]["image_source"] == "pooled"  # it has no anomalous images
+
+
+def test_a_few_defects_are_an_accident(layout: RunLayout) -> None:
+    """Nine anomalous images make no threshold of a group's own; nor of all."""
+    few, many = [0.9 + at / 100 for at in range(9)], [0.8 + at / 100 for at in range(10)]
+    normal = [at / 200 for at in range(30)]
+    rows = rows_of("nut", normal, truth="0") + rows_of("nut", few, truth="1")
+    make(layout, [*rows, *rows_of("screw", normal, truth="0"), *rows_of("screw", many, truth="1")])
+    rows = {row["category"]: row for row in as_table(calibrate(config(layout, labels="truth"))).to_pylist()}
+    assert [rows[name]["image_source"] for name in ("nut", "screw")] == ["pooled", "group"]
+    with pytest.raises(InputError, match=r"expected 10 normal and 10 anomalous .* got 30 and 9"):
+        calibrate(config(layout, labels="truth", where="category = 'nut'"))
+
+
+def test_labels_that_say_nothing(layout: RunLayout) -> None:
+    """Scores that do not know normal from anomalous: the summary warns."""
+    normal = rows_of("screw", [at / 200 for at in range(100)], truth="0")
+    make(layout, normal + rows_of("screw", [at / 21 / 2 for at in range(20)], truth="1"))
+    text = as_text(calibrate(config(layout, labels="truth")), "t")
+    assert "WARNING: F1 of the image threshold is below 0.5 in 2 groups, 0.2" in text
 
 
 @pytest.mark.parametrize(("truth", "message"), [("good", "expected 0"), (None, "expected 0"), ("0", "got 99 and 0")])
@@ -200,7 +241,18 @@ def test_labels_of_a_column_that_is_not_there(layout: RunLayout) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"image_rate": 0.0}, {"image_rate": 1.0}, {"pixel_rate": -1}, {"min_images": 0}, {"max_map_images": 0}]
+    "options",
+    [
+        {"image_rate": 0.0},
+        {"image_rate": 1.0},
+        {"pixel_rate": -1},
+        {"min_images": 0},
+        {"max_map_images": 99},
+        {"max_map_images": 500, "pixel_rate": 0.001},
+        {"max_map_images": 99, "pixel_rule": "pixels"},
+        {"by": ("category", "version")},
+        {"by": ("Chosen",)},
+    ],
 )
 def test_options_that_cannot_be_meant(options: dict[str, Any]) -> None:
     """Found before anything is read."""
