@@ -172,7 +172,8 @@ def map_pieces(
     query = (
         "WITH ranked AS (SELECT chosen.*, nth_group, count(*) OVER (PARTITION BY nth_group) AS images, "
         f"row_number() OVER (PARTITION BY nth_group ORDER BY image_id) AS nth FROM {_in_groups(by)}) "
-        f"SELECT {_keys(by, 'drawn.')}, drawn.nth_group, drawn.in_pool, least(drawn.images, {int(most)}) AS images, {wanted} "
+        f"SELECT {_keys(by, 'drawn.')}, drawn.nth_group, drawn.in_pool, least(drawn.images, {int(most)}) AS images, "
+        f"{wanted} "
         f"FROM (SELECT * FROM ranked WHERE nth <= {int(most)}) AS drawn JOIN scores USING (run_id, image_id) "
         "ORDER BY drawn.nth_group, drawn.in_pool, drawn.image_id"
     )

@@ -54,10 +54,10 @@ def calibrate_and_write(config: CalibrateConfig, *, save: str | None) -> Written
 
 def _place(save: str) -> Root:
     root = open_root(save)
+    if save.endswith("/") or (root.is_local and Path(root.path).is_dir()):
+        raise InputError(f"--save: expected the name of a file, got the folder {root.uri()}")
     if not root.path.endswith(".parquet") or root.path.endswith("/.parquet"):
         raise InputError(f"--save: expected the name of a file that ends in .parquet, got {root.uri()}")
-    if root.is_local and Path(root.path).is_dir():
-        raise InputError(f"--save: expected the name of a file, got the folder {root.uri()}")
     return root
 
 
@@ -137,7 +137,8 @@ def as_text(found: Calibration, uri: str) -> str:
 
 def _fallen(found: Calibration) -> Iterator[str]:
     """Which thresholds are the pooled ones; the table marks them with a star."""
-    yield "* the pooled threshold: that of all chosen images together, each picture once"
+    if any(level.source == "pooled" for one in found.levels for level in (one.image, one.pixel)):
+        yield "* the pooled threshold: that of all chosen images together, each picture once"
     for what in ("image", "pixel"):
         fallen = [one for one in found.levels[1:] if getattr(one, what).source == "pooled"]
         if fallen:
