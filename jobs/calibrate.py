@@ -53,8 +53,8 @@ class Options:
     """Target share for the pixel rule."""
 
     min_images: int = 100
-    """Groups of fewer images take the pooled threshold; so do those of too few for the rate, and with --labels those with
-    fewer than 10 of a kind."""
+    """Groups of fewer images take the pooled threshold; so do those of too few for the rate and, with --labels, those
+    with fewer than 10 of a kind."""
 
     max_map_images: int = 10_000
     """Of a group's maps, so many at most are rebuilt for the pixel threshold, drawn at random."""

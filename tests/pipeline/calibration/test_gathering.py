@@ -46,8 +46,11 @@ def test_copies_are_not_in_the_pool() -> None:
     assert told == ()
 
 
-def test_counts_of_a_group_are_let_go_of_at_its_end() -> None:
-    """26 MB a group would fill the memory; two groups' and the pool's are there at a time."""
+@pytest.mark.parametrize("least", [1, 5])
+def test_counts_of_a_group_are_let_go_of_at_its_end(least: int) -> None:
+    """26 MB a group would fill the memory; one group's and the pool's are left when the next begins. Groups of one
+    image have thresholds of their own, or fall back.
+    """
     made: list[weakref.ref[GatheredValues]] = []
     alive = 0
 
@@ -55,7 +58,7 @@ def test_counts_of_a_group_are_let_go_of_at_its_end() -> None:
         nonlocal alive
         gc.collect()
         alive = max(alive, sum(one() is not None for one in made))
-        one = GatheredValues(config(min_images=1), 100)
+        one = GatheredValues(config(min_images=least), 100)
         made.append(weakref.ref(one))
         return one
 
@@ -63,7 +66,7 @@ def test_counts_of_a_group_are_let_go_of_at_its_end() -> None:
     counts[value_order(np.array([0.25], np.float16))] = 100
     found = ((PieceOf(at, (at,), True), counts) for at in range(12))
     levels, _ = levels_of(found, gather)
-    assert len(levels) == 13
+    assert [levels[group].source for group in levels] == ["group" if least == 1 else "pooled"] * 12 + ["pooled"]
     assert alive == 2
     assert len(made) == 13
 
