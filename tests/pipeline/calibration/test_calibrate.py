@@ -4,54 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from run_making import MODEL_ID, commit_run, put, score_row
+from calibrating import COLUMNS, CONFIG, DECODE, HUNDRED, above, config, levels, make, rows_of
+from run_making import MODEL_ID, put
 
 from pipeline.calibration import CalibrateConfig, calibrate
 from pipeline.calibration.output import as_table, as_text, calibrate_and_write
 from pipeline.errors import InputError
 from pipeline.layout import RunLayout
-from pipeline.schema import SCORES, with_metadata
 from pipeline.thresholds import Threshold, read_thresholds
-
-COLUMNS = with_metadata(SCORES, {"line": pa.string(), "shift": pa.int64(), "truth": pa.string()})
-DECODE = {"max_pixels": 100, "max_bytes": 100, "bit_depth_range": None, "alpha_background": "#ffffff"}
-MODEL = {"name": "tiny", "method": "cops", "image_size": 4, "sigma_px": 1.0}
-CONFIG = {"inputs": ["/in"], "model": "tiny", "model_id": MODEL_ID, "precision": "float32", "decode": DECODE}
-
-
-def make(layout: RunLayout, rows: list[dict[str, Any]], **fields: Any) -> None:
-    put(layout, "scores", rows, COLUMNS)
-    commit_run(layout, **({"model": MODEL, "config": CONFIG} | fields))
-
-
-def rows_of(category: str | None, scores: list[float], **fields: Any) -> list[dict[str, Any]]:
-    """A picture for each score, all with bytes of their own."""
-    return [
-        score_row(
-            f"{category}-{at}-{fields}", category=category, pred_score=score, content_hash=f"{category}{at}{fields}"
-        )
-        | fields
-        for at, score in enumerate(scores)
-    ]
-
-
-def config(layout: RunLayout, **options: Any) -> CalibrateConfig:
-    return CalibrateConfig(**({"output": layout.root.path, "pixel_rule": "none", "min_images": 20} | options))
-
-
-def levels(found: Any) -> dict[Any, float | None]:
-    return {one.group: one.image.found.value for one in found.levels}
-
-
-def above(score: float) -> float:
-    return float(np.nextafter(np.float32(score), np.float32(2)))
-
-
-HUNDRED = [at / 200 for at in range(99)]
 
 
 def test_a_group_of_its_own_and_one_that_falls_back(layout: RunLayout) -> None:
@@ -190,54 +152,6 @@ def test_columns_that_are_none(layout: RunLayout, by: tuple[str, ...]) -> None:
     make(layout, rows_of("screw", HUNDRED))
     with pytest.raises(InputError, match="--by: expected"):
         calibrate(config(layout, by=by))
-
-
-def test_labels(layout: RunLayout) -> None:
-    """F1 is highest half way between 0.3 and 0.7; the text of the column is read as numbers."""
-    high = [0.7 + at / 100 for at in range(10)]
-    rows = rows_of("screw", [at / 100 for at in range(31)], truth="0") + rows_of("screw", high, truth="1.0")
-    make(layout, rows + rows_of("nut", [0.1] * 30, truth="0"))
-    found = calibrate(config(layout, labels="truth"))
-    assert levels(found) == pytest.approx({None: 0.5, ("nut",): 0.5, ("screw",): 0.5})
-    rows = {row["category"]: row for row in as_table(found).to_pylist()}
-    assert rows["screw"]["image_f1"] == 1
-    assert (rows["screw"]["image_rule"], rows["screw"]["image_source"]) == ("f1_max", "group")
-    assert rows["nut"]["image_source"] == "pooled"  # it has no anomalous images
-
-
-def test_a_few_defects_are_an_accident(layout: RunLayout) -> None:
-    """Nine anomalous images make no threshold of a group's own; nor of all."""
-    few, many = [0.9 + at / 100 for at in range(9)], [0.8 + at / 100 for at in range(10)]
-    normal = [at / 200 for at in range(30)]
-    rows = rows_of("nut", normal, truth="0") + rows_of("nut", few, truth="1")
-    make(layout, [*rows, *rows_of("screw", normal, truth="0"), *rows_of("screw", many, truth="1")])
-    rows = {row["category"]: row for row in as_table(calibrate(config(layout, labels="truth"))).to_pylist()}
-    assert [rows[name]["image_source"] for name in ("nut", "screw")] == ["pooled", "group"]
-    with pytest.raises(InputError, match=r"expected 10 normal and 10 anomalous .* got 30 and 9"):
-        calibrate(config(layout, labels="truth", where="category = 'nut'"))
-
-
-def test_labels_that_say_nothing(layout: RunLayout) -> None:
-    """Scores that do not know normal from anomalous: the summary warns."""
-    normal = rows_of("screw", [at / 200 for at in range(100)], truth="0")
-    make(layout, normal + rows_of("screw", [at / 21 / 2 for at in range(20)], truth="1"))
-    text = as_text(calibrate(config(layout, labels="truth")), "t")
-    assert "WARNING: F1 of the image threshold is below 0.5 in 2 groups, 0.2" in text
-
-
-@pytest.mark.parametrize(("truth", "message"), [("good", "expected 0"), (None, "expected 0"), ("0", "got 99 and 0")])
-def test_labels_that_are_none(layout: RunLayout, truth: str | None, message: str) -> None:
-    """A row without a label is not taken for normal."""
-    make(layout, rows_of("screw", HUNDRED, truth=truth))
-    with pytest.raises(InputError, match=message):
-        calibrate(config(layout, labels="truth"))
-
-
-def test_labels_of_a_column_that_is_not_there(layout: RunLayout) -> None:
-    """The message names those that are."""
-    make(layout, rows_of("screw", HUNDRED))
-    with pytest.raises(InputError, match="--labels: there is no column 'label'"):
-        calibrate(config(layout, labels="label"))
 
 
 @pytest.mark.parametrize(

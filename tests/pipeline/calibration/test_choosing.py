@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from calibrating import CONFIG, HUNDRED, MODEL, above, config, levels, make, rows_of
 from run_making import MODEL_ID, commit_run, put, score_row
-from test_calibrate import CONFIG, HUNDRED, MODEL, above, config, levels, make, rows_of
 
 from pipeline.calibration import calibrate
 from pipeline.calibration.columns import OWN
