@@ -3,6 +3,7 @@
 #   docker build --build-arg DEVICE=cuda --build-arg GIT_COMMIT=$(git rev-parse HEAD) -t cops-inspection:0.1.0-cuda .
 # A mirror of PyPI and of PyTorch's CPU wheels: --build-arg PIP_INDEX_URL=…, --build-arg TORCH_CPU_INDEX=…
 
+# The base's tag moves with its fixes: docs/nightly.md says how to pin it.
 ARG PYTHON=3.11
 FROM python:${PYTHON}-slim-bookworm AS build
 ARG DEVICE=cpu
@@ -39,6 +40,7 @@ RUN apt-get update -qq && \
 COPY --from=build /opt/cops /opt/cops
 WORKDIR /app
 COPY jobs jobs
+COPY queries queries
 COPY deploy deploy
 ENV PATH=/opt/cops/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \

@@ -243,15 +243,16 @@ def night_ends(config: Config) -> Iterator[Finding]:
 
 
 def ray_starts(config: Config) -> Iterator[Finding]:
-    """Token, loopback, room for idle workers, and the autoscaler that falls back."""
+    """Token, loopback, room for idle workers, a port for metrics, and the autoscaler that falls back."""
     wanted = {
         "head_start_ray_commands": (
             "RAY_AUTH_MODE=token", "--object-store-memory=", "--autoscaling-config=~/ray_bootstrap_config.yaml",
             "RAY_enable_autoscaler_v2=0", "RAY_AUTOSCALER_UTILIZATION_SCORER=spot_first.score",
+            "--metrics-export-port=",
         ),
         "worker_start_ray_commands": (
             "RAY_AUTH_MODE=token", "--object-store-memory=", "RAY_num_workers_soft_limit=",
-            "--object-spilling-directory=",
+            "--object-spilling-directory=", "--metrics-export-port=",
         ),
     }  # fmt: skip
     for name, parts in wanted.items():

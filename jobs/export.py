@@ -130,6 +130,9 @@ class FromReview:
     save: str
     """The manifest, such as reviewed.csv; masks go into a folder beside it."""
 
+    labels: tuple[str, ...] = (label_studio.LABEL,)
+    """Which shapes are of defects, by the tool's labels. Others are counted and left out."""
+
     choice: tyro.conf.OmitArgPrefixes[Choice] = field(default_factory=Choice)
     naming: tyro.conf.OmitArgPrefixes[Naming] = field(default_factory=Naming)
 
@@ -206,10 +209,18 @@ def _pictures(command: Pictures, selection: Selection) -> int:
 
 
 def _from_review(command: FromReview, selection: Selection) -> int:
-    told = reviewed.import_reviewed(selection, command.source, command.save, **asdict(command.naming))
+    names = asdict(command.naming)
+    told = reviewed.import_reviewed(selection, command.source, command.save, labels=command.labels, **names)
     print(f"Run {told.run_id}: {told.anomalous:,} images were found anomalous, {told.normal:,} normal.")
     if told.contradictory:
         print(f"{told.contradictory:,} of the normal ones have shapes all the same, which are left out.")
+    if told.repeated:
+        print(
+            f"{told.repeated:,} images are in the file more than once: of COCO all shapes count, else the last change."
+        )
+    if told.left_out:
+        others = ", ".join(f"{label} ({count:,})" for label, count in told.left_out.items())
+        print(shown(f"Shapes of other labels are left out; --labels takes them: {others}"))
     if told.unknown:
         print(
             shown(

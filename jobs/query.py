@@ -19,10 +19,10 @@ from cops.errors import CopsError
 from jobs.exits import DONE, INTERRUPTED, fail, stop_on_sigterm
 from jobs.logs import log_to_stderr
 from pipeline.errors import InputError
-from pipeline.queries import Query, answer, parameters_of, title_of
-from pipeline.query_text import Form, as_parquet, as_text
-from pipeline.storage import open_root, redact, write_atomic
-from pipeline.store_errors import with_patience
+from pipeline.queries import Answer, Query, answer, parameters_of, title_of
+from pipeline.query_text import Form, as_text, write_parquet
+from pipeline.storage import redact
+from pipeline.whole_file import whole_file
 
 QUERIES = Path(__file__).resolve().parents[1] / "queries"
 SETUP = ("macros", "views")  # no questions
@@ -92,10 +92,8 @@ def _ask(options: Options) -> int:
     with answer(options.output, _query(options), run_ids=options.run_id or None, label_set=options.label_set) as found:
         if options.save is None:
             _print(as_text(found, options.format, most=options.rows, width=_width()))
-        elif form is None:
-            _save(options.save, *as_parquet(found))
         else:
-            _save(options.save, "".join(as_text(found, form, most=ALL_ROWS)).encode())
+            _save(found, options.save, form)
     return DONE
 
 
@@ -154,11 +152,15 @@ def _ending(save: str) -> str:
     return ending
 
 
-def _save(uri: str, data: bytes, rows: int | None = None) -> None:
-    root = open_root(uri)
-    with_patience(lambda: write_atomic(root.fs, root.path, data), redact(uri))
-    told = "" if rows is None else f"{rows:,} rows, "
-    print(f"{redact(uri)}: {told}{len(data):,} bytes")
+def _save(found: Answer, uri: str, form: Form | None) -> None:
+    told = ""
+    with whole_file(uri) as out:
+        if form is None:
+            told = f"{write_parquet(found, out):,} rows, "
+        else:
+            out.writelines(piece.encode() for piece in as_text(found, form, most=ALL_ROWS))
+        size = out.tell()
+    print(f"{redact(uri)}: {told}{size:,} bytes")
 
 
 def _width() -> int | None:

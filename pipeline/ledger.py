@@ -16,7 +16,7 @@ from pipeline.storage import Root
 
 _MEMORY_LIMIT = "2GB"
 _ROWS = 65_536
-_INTERRUPTED = "Query interrupted"  # what DuckDB makes of it
+_INTERRUPTED = "Query interrupted"  # what DuckDB makes of it, or an error of its own with Python's in its text
 
 
 @contextlib.contextmanager
@@ -28,15 +28,15 @@ def tables(
     Raises:  KeyboardInterrupt: Ctrl-C or SIGTERM came during a query.
     """
     with tempfile.TemporaryDirectory(prefix="cops-ledger-") as spill, duckdb.connect() as connection:
-        connection.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'")
-        connection.execute(f"SET temp_directory = '{spill}'")
-        for name, source in files.items():
-            known = source if isinstance(source, pa.Table | ds.Dataset | ds.Scanner) else _dataset(root, source)
-            connection.register(name, known)
         try:
+            connection.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'")
+            connection.execute(f"SET temp_directory = '{spill}'")
+            for name, source in files.items():
+                known = source if isinstance(source, pa.Table | ds.Dataset | ds.Scanner) else _dataset(root, source)
+                connection.register(name, known)
             yield connection
-        except RuntimeError as exc:
-            if str(exc) == _INTERRUPTED:
+        except (RuntimeError, duckdb.Error) as exc:
+            if str(exc) == _INTERRUPTED or KeyboardInterrupt.__name__ in str(exc):
                 raise KeyboardInterrupt from exc
             raise
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -71,7 +72,7 @@ def answer(
 
     No other file is read or written, whatever the SQL says.
     Args:    run_ids, label_set: as of `open_views`.
-    Raises:  InputError: there is no such run or label set, or the SQL is wrong or gives no rows.
+    Raises:  InputError: there is no such run or label set, or the SQL is wrong, gives no rows, or columns of one name.
              RunError: a part of the tables cannot be read.
     """
     with open_views(output, run_ids, label_set=label_set) as sql, _thread_for(sql) as thread:
@@ -89,7 +90,10 @@ def _ask(sql: duckdb.DuckDBPyConnection, query: Query) -> pa.RecordBatchReader:
     kind = statements[-1].type.name if statements else "nothing"
     if kind not in _STATEMENTS_WITH_ROWS:
         raise InputError(f"{query.name}: expected SQL that ends in a query, such as SELECT; it ends in {kind}")
-    return sql.sql(query.sql).to_arrow_reader(_ROWS)
+    rows = sql.sql(query.sql).to_arrow_reader(_ROWS)
+    if twice := [name for name, count in Counter(rows.schema.names).items() if count > 1]:
+        raise InputError(f"{query.name}: several columns are named {', '.join(twice)}; name them apart by AS")
+    return rows
 
 
 def _batches(rows: pa.RecordBatchReader, asking: _Asking) -> Iterator[pa.RecordBatch]:
@@ -119,6 +123,9 @@ def _thread_for(sql: duckdb.DuckDBPyConnection) -> Iterator[ThreadPoolExecutor]:
     """One thread; what still runs in it at the end is interrupted, at whichever moment Ctrl-C came."""
     thread = ThreadPoolExecutor(1, "query")
     try:
+        thread.submit(
+            bool
+        ).result()  # it runs from here on: Ctrl-C in the midst of its start with a query would lose it
         yield thread
     finally:
         last = thread.submit(lambda: None)  # done when all before it is

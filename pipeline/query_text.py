@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import datetime
 import decimal
-import io
 import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -44,14 +43,14 @@ def as_text(answer: Answer, form: Form, *, most: int, width: int | None = None) 
             return iter([_table(answer.schema, rows, width), _ending(rows, is_all=is_all, form=form)])
 
 
-def as_parquet(answer: Answer) -> tuple[bytes, int]:
-    """All rows as a file, and how many."""
-    buffer, count = io.BytesIO(), 0
-    with pq.ParquetWriter(buffer, answer.schema, compression="zstd") as writer:
+def write_parquet(answer: Answer, out: IO[bytes]) -> int:
+    """All rows as they come; how many."""
+    count = 0
+    with pq.ParquetWriter(out, answer.schema, compression="zstd") as writer:
         for batch in answer.batches:
             writer.write_batch(batch)
             count += batch.num_rows
-    return buffer.getvalue(), count
+    return count
 
 
 def _first(answer: Answer, most: int) -> tuple[list[list[Any]], bool]:

@@ -49,7 +49,7 @@ from pipeline.scorer import Scorer
 from pipeline.storage import remove_tree
 from pipeline.store_errors import with_patience
 from pipeline.telemetry import RunMeter, tell_committed
-from pipeline.thresholds import Threshold, Thresholds, read_thresholds
+from pipeline.thresholds import Threshold, Thresholds, read_thresholds, warn_of_other_groups
 from pipeline.top import TopImage, read_top
 from pipeline.worklist import Worklist, rows_per_part
 from pipeline.write import PartWriter
@@ -242,6 +242,9 @@ def _attempt(job: Job, claim: Claim, execution: Execution, top: int) -> RunResul
     with_patience(lambda: commit.verify(layout, plan.files, parts), place)
     files = with_patience(lambda: commit.data_files(layout, parts), place)
     record = _record(job, plan, execution, files)
+    record["warnings"] += with_patience(
+        lambda: warn_of_other_groups(job.thresholds, layout.root, parts["scores"]), place
+    )
     if job.config.incremental:
         bad = parts["quarantine"]
         record["counts"]["known_bad"] = with_patience(lambda: known_bad(layout, job.config.output, bad), place)

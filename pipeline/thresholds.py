@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cops.shown import shown
 from pipeline.config import check_threshold
 from pipeline.errors import InputError
-from pipeline.storage import open_root, redact
+from pipeline.storage import Root, open_root, redact
 from pipeline.store_errors import describe
 
 VERSION = 1
@@ -75,6 +76,27 @@ def _require_type(name: str, values: Iterable[Any], kind: pa.DataType, where: st
 def scoring_rules(decode: Mapping[str, Any]) -> str:
     """Of a run record's `config.decode` what changes pixels, and with them scores, as JSON."""
     return json.dumps({name: value for name, value in decode.items() if name not in _BOUNDS}, sort_keys=True)
+
+
+def warn_of_other_groups(thresholds: Thresholds, root: Root, parts: Sequence[str]) -> list[str]:
+    """What to say where thresholds have groups, and no row of these parts is of any: mostly, none has a category.
+
+    Parts are read up to the first such row, so it costs a run that is as it should be one small read.
+    """
+    by, groups = thresholds.by, thresholds.by_group
+    if not groups or not parts:
+        return []
+    for path in parts:
+        with root.fs.open(path, "rb") as file:
+            rows = pq.read_table(file, columns=list(by)).to_pylist()
+        if any(tuple(row[name] for name in by) in groups for row in rows):
+            return []
+    example = shown(", ".join(map(str, next(iter(groups)))))
+    effect = "none has a label" if thresholds.pooled == Threshold() else "all are labelled by the pooled threshold"
+    return [
+        f"--thresholds: no image is of any of their {len(groups):,} groups (by {', '.join(by)}, such as {example}), so "
+        f"{effect}; --path-fields and --keep-columns make columns, and jobs/label.py labels anew"
+    ]
 
 
 def read_thresholds(uri: str, model_id: str, decode: Mapping[str, Any] | None = None) -> Thresholds:

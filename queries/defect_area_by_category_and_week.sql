@@ -1,6 +1,8 @@
 -- Defect area by category and week: how many images have a mask with pixels in it, and how large it is.
--- A week begins on Monday; an image that several runs of a week scored counts once, as the last of them has it. Areas
--- under different pixel thresholds are not comparable: pixel_thresholds tells which there were.
+-- The week, from Monday on, is that of a run's commit: a night that begins on Sunday evening and is committed on Monday
+-- counts in the new week, and whole. An image that several runs of a week scored counts once, as the last of them has
+-- it; other bytes under an old name are another image. Areas under different pixel thresholds are not comparable:
+-- pixel_thresholds tells which there were.
 --   time_zone   whose weeks: 'Europe/Berlin', say; 'UTC'
 WITH image AS (
     SELECT scores.model_id, scores.category, scores.image_id,
@@ -8,7 +10,7 @@ WITH image AS (
         pixel_threshold, mask_area, if(mask_area IS NULL, NULL, width::BIGINT * height) AS pixels
     FROM scores JOIN runs USING (run_id)
     QUALIFY row_number() OVER (
-        PARTITION BY scores.model_id, week, scores.image_id ORDER BY committed_at DESC, run_id DESC
+        PARTITION BY scores.model_id, week, scores.image_id, scores.content_hash ORDER BY committed_at DESC, run_id DESC
     ) = 1
 )
 SELECT category, week, count(*) AS images, count(mask_area) AS with_mask,

@@ -2,7 +2,7 @@
 -- PSI is the sum of (p - q) ln(p / q) over the deciles of the earlier scores, half an image added to each; KS is the
 -- largest distance of the two cumulative distributions. Drift: PSI of 0.25 or more, or KS of 0.10 or more, and more
 -- than chance gives in 1 of 100 (psi_chance, ks_chance): so with many categories now and then by chance alone. An image
--- that several of the earlier runs scored counts once in them.
+-- that several of the earlier runs scored counts once in them; other bytes under an old name are another image.
 --   night          the run; the one committed last
 --   trailing_runs  earlier runs; 14
 --   min_images     fewer on either side are not compared; 30
@@ -23,7 +23,7 @@ sample AS (
     UNION ALL
     SELECT category, pred_score, 0 FROM (
         SELECT category, pred_score FROM scores JOIN earlier USING (run_id)
-        QUALIFY row_number() OVER (PARTITION BY image_id ORDER BY committed_at DESC, run_id DESC) = 1
+        QUALIFY row_number() OVER (PARTITION BY image_id, content_hash ORDER BY committed_at DESC, run_id DESC) = 1
     )
 ),
 grouped AS (

@@ -1,6 +1,7 @@
 -- Duplicates by content hash: pictures that lie in the archive under more than one name, byte for byte the same.
 -- The same image scored by several runs is no duplicate. Copies in several categories are wrong in one of them at
--- least; score_spread is above 0.00001 only if something other than the picture changed a score of one model.
+-- least. score_spread, within one model, is below 0.00001 in float32 and below 0.001 in a lower precision on one device;
+-- above that, something other than the picture changed a score.
 --   count   pictures; 50
 WITH copied AS (
     SELECT content_hash FROM scores WHERE content_hash IS NOT NULL

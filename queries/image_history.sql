@@ -6,15 +6,19 @@ wanted AS (
         SELECT image_id FROM scores SEMI JOIN last USING (run_id) ORDER BY pred_score DESC, image_id LIMIT 1
     )) AS image
 ),
+scored AS (
+    SELECT run_id, image_id, pred_score, content_hash, image_uri
+    FROM scores WHERE (SELECT image FROM wanted) IN (image_id, image_uri, content_hash)
+),
 told AS (
-    SELECT run_id, 'scored' AS event, label_set, pred_score, labels.image_threshold, labels.pred_label,
-        labels.mask_area, NULL AS reason, NULL AS message, image_id, content_hash, image_uri
-    FROM scores JOIN labels USING (run_id, image_id)
+    SELECT run_id, 'scored' AS event, label_set, pred_score, image_threshold, pred_label, mask_area, NULL AS reason,
+        NULL AS message, content_hash, image_uri
+    FROM scored JOIN labels USING (run_id, image_id)
     UNION ALL
-    SELECT run_id, 'quarantined', NULL, NULL, NULL, NULL, NULL, reason, message, image_id, content_hash, image_uri
-    FROM quarantine
+    SELECT run_id, 'quarantined', NULL, NULL, NULL, NULL, NULL, reason, message, content_hash, image_uri
+    FROM quarantine WHERE (SELECT image FROM wanted) IN (image_id, image_uri, content_hash)
 )
 SELECT committed_at, run_id, event, label_set, pred_score, image_threshold, pred_label, mask_area, reason, message,
     model_id, content_hash, image_uri
-FROM told JOIN runs USING (run_id) JOIN wanted ON wanted.image IN (image_id, image_uri, content_hash)
+FROM told JOIN runs USING (run_id)
 ORDER BY committed_at, run_id, label_set;

@@ -1,5 +1,6 @@
 -- Thresholds, what if: how many images would be anomalous at other image thresholds, in all and per category.
--- Over the runs of one model, an image once: as the last of them has it. Beside the labels that there are now.
+-- Over the runs of one model, an image once: as the last of them has it; other bytes under an old name are another
+-- image. Beside the labels that there are now.
 --   thresholds   candidates: [0.3, 0.45]; 0.1 to 0.9
 --   night        only this run; all
 --   model_id     that of the run, or of the run committed last
@@ -14,7 +15,9 @@ image AS (
     SELECT scores.category, scores.pred_score, scores.pred_label
     FROM scores SEMI JOIN model USING (model_id) JOIN runs USING (run_id)
     WHERE run_id = coalesce(getvariable('night')::VARCHAR, run_id)
-    QUALIFY row_number() OVER (PARTITION BY scores.image_id ORDER BY committed_at DESC, run_id DESC) = 1
+    QUALIFY row_number() OVER (
+        PARTITION BY scores.image_id, scores.content_hash ORDER BY committed_at DESC, run_id DESC
+    ) = 1
 ),
 candidate AS (
     SELECT unnest(coalesce(

@@ -1,6 +1,7 @@
 -- Thresholds, what if, against the truth: defects found and false alarms at other image thresholds.
 -- It needs a column `defect` that says what is wrong with a part, such as --path-fields '{category}/{defect}/{name}' or
--- --keep-columns defect makes; images where it is null are left out. Over the runs of one model, an image once.
+-- --keep-columns defect makes; images where it is null are left out. Over the runs of one model, an image once:
+-- other bytes under an old name are another image.
 --   normal       what `defect` says of a part without one; 'good'
 --   thresholds   candidates: [0.3, 0.45]; 0.1 to 0.9
 --   night        only this run; all
@@ -16,7 +17,9 @@ image AS (
     SELECT scores.category, scores.pred_score, defect <> coalesce(getvariable('normal')::VARCHAR, 'good') AS is_defect
     FROM scores SEMI JOIN model USING (model_id) JOIN runs USING (run_id)
     WHERE run_id = coalesce(getvariable('night')::VARCHAR, run_id) AND defect IS NOT NULL
-    QUALIFY row_number() OVER (PARTITION BY scores.image_id ORDER BY committed_at DESC, run_id DESC) = 1
+    QUALIFY row_number() OVER (
+        PARTITION BY scores.image_id, scores.content_hash ORDER BY committed_at DESC, run_id DESC
+    ) = 1
 ),
 candidate AS (
     SELECT unnest(coalesce(

@@ -14,13 +14,16 @@ SET VARIABLE cops_root = rtrim(coalesce(
     getvariable('output')::VARCHAR, error('no output: SET VARIABLE output = ''out''; then read this file again')
 ), '/');
 
+-- DuckDB takes [, * and ? in names of files for patterns, and each of them in brackets for itself.
+CREATE OR REPLACE TEMP MACRO cops_as_named(path) AS regexp_replace(path, '([*?\[])', '[\1]', 'g');
+
 -- The records of runs and of label sets. Names that begin with a dot are of files that are being written.
 SET VARIABLE cops_run_records = (
-    SELECT list(file ORDER BY file) FROM glob(getvariable('cops_root') || '/runs/*.json')
+    SELECT list(file ORDER BY file) FROM glob(cops_as_named(getvariable('cops_root')) || '/runs/*.json')
     WHERE NOT starts_with(parse_filename(file), '.')
 );
 SET VARIABLE cops_label_records = (
-    SELECT list(file ORDER BY file) FROM glob(getvariable('cops_root') || '/label_sets/*/*.json')
+    SELECT list(file ORDER BY file) FROM glob(cops_as_named(getvariable('cops_root')) || '/label_sets/*/*.json')
     WHERE NOT starts_with(parse_filename(file), '.')
 );
 SET VARIABLE cops_run_records = coalesce(getvariable('cops_run_records'), error(
@@ -37,7 +40,10 @@ SELECT place, parse_filename(place, true) AS name, record ->> 'format' AS format
 FROM (
     SELECT filename AS place,
         if(json_valid(content), content, error(filename || ': damaged; expected JSON'))::JSON AS record
-    FROM read_text(getvariable('cops_run_records') || coalesce(getvariable('cops_label_records'), []))
+    FROM read_text(list_transform(
+        getvariable('cops_run_records') || coalesce(getvariable('cops_label_records'), []),
+        lambda file: cops_as_named(file)
+    ))
 );
 
 -- A record is data, and what it names is read: nothing may lead out of the folders of its run.
@@ -87,7 +93,7 @@ SELECT run_id, label_set, files FROM (
 -- Exactly these files are read, by name: no pattern, no folder.
 CREATE OR REPLACE TEMP MACRO cops_paths(files, wanted) AS list_transform(
     list_filter(files, lambda file: wanted IS NULL OR file."table" = wanted),
-    lambda file: getvariable('cops_root') || '/' || file.path
+    lambda file: cops_as_named(getvariable('cops_root') || '/' || file.path)
 );
 SET VARIABLE cops_scores = (
     SELECT flatten(list(cops_paths(files, 'scores') ORDER BY committed_at, run_id)) FROM cops_runs

@@ -1,6 +1,7 @@
 """Start tonight's RayJob, or find it started, and wait for its end: `python start_night.py rayjob.yaml`, in a pod.
 
-Needs Python alone. Exit codes: 0 the night's run succeeded; 1 it did not, or Kubernetes says no; 2 wrong use.
+Exit codes: 0 the night's run succeeded; 1 it did not, or Kubernetes says no; 2 wrong use; 3 Kubernetes does not
+answer, and another pod may look again. 1 and 2 are final: nightly.yaml's podFailurePolicy starts no pod after them.
 """
 
 from __future__ import annotations
@@ -21,15 +22,21 @@ import yaml
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 LABEL = "app.kubernetes.io/name=cops-night"
+NIGHT = "@NIGHT@"  # in the template, the night's date
+STARTER = "cops/starter"  # the annotation of a RayJob that says which Job of the CronJob's, or by hand, started it
 _KEEP = 14  # RayJobs that are over, to look at
 _LOOK_EVERY_S = 30.0
 _PATIENCE_S = 900.0  # with an API server that does not answer
 _TIMEOUT_S = 30.0
-_OVER = {"Complete", "Failed"}
+_OVER = {"Complete", "Failed", "ValidationFailed"}
 
 
 class KubernetesError(Exception):
-    """What Kubernetes answers, or that it does not."""
+    """What Kubernetes answers that is final."""
+
+
+class NoAnswerError(Exception):
+    """It does not answer."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,10 @@ class Api:
         return cls(f"https://{f'[{host}]' if ':' in host else host}:{port}", namespace, ACCOUNT / "token", context)
 
     def call(self, method: str, name: str = "", body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
-        """Status and answer; tried again while the server does not answer, or says that it cannot just now."""
+        """Status and answer; tried again while the server does not answer, or says that it cannot just now.
+
+        Raises:  NoAnswerError: for a quarter of an hour.
+        """
         address = f"{self.base}/apis/ray.io/v1/namespaces/{self.namespace}/rayjobs{name}"
         data = json.dumps(body).encode() if body else None
         deadline = time.monotonic() + _PATIENCE_S
@@ -67,7 +77,7 @@ class Api:
             except (OSError, ValueError) as exc:
                 why = str(exc)
             if time.monotonic() > deadline:
-                raise KubernetesError(f"{method} {address}: no answer in {_PATIENCE_S / 60:.0f} minutes; {why}")
+                raise NoAnswerError(f"{method} {address}: no answer in {_PATIENCE_S / 60:.0f} minutes; {why}")
             time.sleep(_LOOK_EVERY_S)
 
 
@@ -83,21 +93,36 @@ def night_of(now: datetime.datetime) -> str:
     return (now - datetime.timedelta(hours=12)).date().isoformat()
 
 
-def start(api: Api, template: str, night: str) -> str:
-    """The night's RayJob, created or there already; its name.
+def start(api: Api, template: str, night: str, starter: str) -> str:
+    """The night's RayJob, created or there already; its name. One that another starter's night failed with is replaced.
 
-    Raises:  KubernetesError: it is not allowed, or not understood.
+    Args:    starter: who starts it, the same in each pod of one Job: what failed under it has had its tries.
+    Raises:  KubernetesError: it is not allowed, or not understood, or the failed one does not go.
     """
-    job = yaml.safe_load(template.replace("DATE", night))
-    name = job["metadata"]["name"]
-    code, answer = api.call("POST", body=job)
-    if code == 409:
-        say(f"{name} is there already: waiting for it")
-    elif code >= 400:
-        raise KubernetesError(f"{name} was refused: {answer.get('message', code)}")
-    else:
-        say(f"{name} is created")
-    return str(name)
+    job = yaml.safe_load(template.replace(NIGHT, night))
+    name = str(job["metadata"]["name"])
+    job["metadata"].setdefault("annotations", {})[STARTER] = starter
+    deadline = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < deadline:
+        code, answer = api.call("POST", body=job)
+        if code < 400:
+            say(f"{name} is created")
+            return name
+        if code != 409:
+            raise KubernetesError(f"{name} was refused: {answer.get('message', code)}")
+        code, there = api.call("GET", f"/{name}")
+        if code < 400 and not _is_anothers_failure(there, starter):
+            say(f"{name} is there already: waiting for it")
+            return name
+        say(f"{name} failed before: it is removed, and started anew")
+        api.call("DELETE", f"/{name}")  # KubeRay stops and clears up first, so it stays for a while
+        time.sleep(_LOOK_EVERY_S)
+    raise KubernetesError(f"{name} failed before, and is not gone after {_PATIENCE_S / 60:.0f} minutes")
+
+
+def _is_anothers_failure(job: dict[str, Any], starter: str) -> bool:
+    succeeded = (job.get("status") or {}).get("jobStatus") == "SUCCEEDED"
+    return _is_over(job) and not succeeded and (job["metadata"].get("annotations") or {}).get(STARTER) != starter
 
 
 def wait(api: Api, name: str) -> bool:
@@ -122,11 +147,17 @@ def wait(api: Api, name: str) -> bool:
 
 
 def clear_up(api: Api, keep: int = _KEEP) -> None:
-    """Remove what is long over: KubeRay removes its clusters, and keeps the RayJobs themselves."""
-    _, answer = api.call("GET", f"?labelSelector={LABEL}")
-    over = [job["metadata"] for job in answer.get("items", []) if _is_over(job)]
-    for old in sorted(over, key=lambda job: job["creationTimestamp"])[:-keep]:
-        api.call("DELETE", f"/{old['name']}")
+    """Remove what is long over: KubeRay removes its clusters, and keeps the RayJobs themselves.
+
+    It says nothing of the night: what goes wrong here is told, and done the next time.
+    """
+    try:
+        _, answer = api.call("GET", f"?labelSelector={LABEL}")
+        over = [job["metadata"] for job in answer.get("items", []) if _is_over(job)]
+        for old in sorted(over, key=lambda job: job["creationTimestamp"])[:-keep]:
+            api.call("DELETE", f"/{old['name']}")
+    except (KubernetesError, NoAnswerError, OSError, KeyError, TypeError) as exc:
+        say(f"old RayJobs are not cleared up: {exc!r}")
 
 
 def _is_over(job: dict[str, Any]) -> bool:
@@ -144,17 +175,18 @@ def main(arguments: list[str], api: Api | None = None) -> int:
         return 2
     try:
         api = api or Api.of_pod()
-        name = start(
-            api, Path(arguments[0]).read_text(encoding="utf-8"), night_of(datetime.datetime.now().astimezone())
-        )
-        succeeded = wait(api, name)
-        clear_up(api)
+        template, now = Path(arguments[0]).read_text(encoding="utf-8"), datetime.datetime.now().astimezone()
+        succeeded = wait(api, start(api, template, night_of(now), os.environ.get("STARTER", "")))
     except (KubernetesError, OSError) as exc:
         sys.stderr.write(f"error: {exc}\n")
         return 1
+    except NoAnswerError as exc:
+        sys.stderr.write(f"error: {exc}\n")
+        return 3
     except (KeyError, TypeError, yaml.YAMLError) as exc:
         sys.stderr.write(f"error: {arguments[0]}: expected a RayJob, in a pod of Kubernetes; {exc!r}\n")
         return 2
+    clear_up(api)
     return 0 if succeeded else 1
 
 

@@ -2,7 +2,8 @@
 # One night on one machine: score what is new, then write the report. For cron or systemd; docs/nightly.md tells how.
 # From the environment: INPUT and OUTPUT, which must be there; THRESHOLDS, a table of jobs/calibrate.py; SCORE_ARGS, more
 # options of jobs/score.py; LOGS, a folder; TRIES and PAUSE_S; PYTHON.
-# It ends with what jobs/score.py ended with (docs/operations.md), 75 where another night still goes on.
+# It ends with what jobs/score.py ended with (docs/operations.md), 4 where all but the report is done, 75 where another night
+# still goes on.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 2
 : "${INPUT:?expected the archive: a folder or URI}" "${OUTPUT:?expected the root of the tables: a folder or URI}"
@@ -40,11 +41,8 @@ for try in $(seq "$TRIES"); do
   [ "$try" -lt "$TRIES" ] && sleep "$PAUSE_S"
 done
 
-case $code in
-  0 | 3)
-    "$PYTHON" jobs/report.py --output "$OUTPUT" >>"$log" 2>&1 9>&- || say "$night: scored, but no report: see $log"
-    ;;
-esac
+PYTHON=$PYTHON deploy/report_night.sh "$code" "$OUTPUT" "$night" >>"$log" 2>&1 9>&-
+code=$?
 find "$LOGS" -name 'night-*.log' -mtime +90 -delete
 [ "$code" -eq 0 ] && exit 0
 say "$night ended with $code; the last lines of $log:"

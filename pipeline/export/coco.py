@@ -64,9 +64,8 @@ def export_coco(
                 if results is not None:
                     found.append({name: value for name, value in placed.items() if name != "area"})
         lists = {"images": images, "annotations": annotations}
-        written = [write_document(save, _head(chosen, selection), lists)]
-        if results is not None:
-            written.append(write_list(results, found))
+        others = [write_list(results, found)] if results is not None else []
+        written = [write_document(save, _head(chosen, selection), lists), *others]  # last: where it is, all is
         unmarked = chosen.images - chosen.masks
         run_id = chosen.record["run_id"]
         return Exported(run_id, images.count, annotations.count, unmarked, names.folder, tuple(written))

@@ -11,8 +11,9 @@ from pipeline.export.coco import COLUMNS, Exported, checked_parts
 from pipeline.export.names import Names, names_for
 from pipeline.export.selection import Row, Selection, choose
 from pipeline.export.shapes import Part, label_studio_rle
-from pipeline.export.writing import json_lists, short, whole_file, write_list
+from pipeline.export.writing import json_lists, short, write_list
 from pipeline.storage import open_root
+from pipeline.whole_file import whole_text_file
 
 Shape = Literal["brush", "rectangle"]
 
@@ -62,9 +63,9 @@ def export_label_studio(
             found = _regions(row, shape)
             shapes += len(found)
             tasks.append(_task(row, found, columns, url=_url(row, names, url_prefix), version=version))
-        written = write_list(save, tasks)
-        with whole_file(_setup_uri(save)) as out:
+        with whole_text_file(_setup_uri(save)) as out:
             out.write(_SETUP.format(tag=_TAGS[shape]))
+        written = write_list(save, tasks)  # last: where it is, all is
         unmarked, run_id = chosen.images - chosen.masks, chosen.record["run_id"]
         setup = open_root(_setup_uri(save)).uri()
         return Exported(run_id, tasks.count, shapes, unmarked, names.folder, (written, setup))

@@ -18,11 +18,12 @@ from cops.overlay import OUTLINE_RGB, heat_overlay, outline, with_colour_bar
 from pipeline.errors import InputError
 from pipeline.export.names import picture_name
 from pipeline.export.selection import Chosen, Row, Selection, choose
-from pipeline.export.writing import short, whole_file
+from pipeline.export.writing import short
 from pipeline.masks import Map, Mask, decode, patch_grid
 from pipeline.originals import ORIGINAL_COLUMNS, Missing, read_originals
 from pipeline.storage import Root, open_root, write_atomic
 from pipeline.store_errors import with_patience
+from pipeline.whole_file import whole_text_file
 
 What = Literal["overlay", "mask", "map", "original"]
 
@@ -78,7 +79,7 @@ def export_pictures(
     if folder.is_local and Path(folder.path).exists() and not Path(folder.path).is_dir():
         raise InputError(f"--save: expected a folder, {folder.uri()} is a file")
     index = f"{save.rstrip('/')}/{what}s.csv"
-    with choose(selection) as chosen, whole_file(index) as out:
+    with choose(selection) as chosen, whole_text_file(index) as out:
         look = _look(chosen, what, vmax, max_side_px)
         if what == "mask":
             chosen.require_masks()

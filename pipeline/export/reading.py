@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco
 
+from pipeline.errors import InputError
 from pipeline.export.label_studio import VERDICTS
 from pipeline.masks import Mask, decode
 
@@ -25,8 +26,9 @@ class Reviewed:
     """One picture that somebody looked at.
 
     Args:    name: as the tool has it.   image_id: ours, where the tool kept it.   verdict: 0, 1, or None where only
-             the shapes speak.   shapes: as the tool wrote them.   size_hw: of the picture, as the tool saw it; None
-             where it does not tell.
+             the shapes speak.   shapes: of defects, as the tool wrote them.   size_hw: of the picture, as the tool saw
+             it; None where it does not tell.   left_out: the labels of its other shapes.   changed_at: when, and the
+             annotation's number; None where the tool does not tell.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Reviewed:
     verdict: int | None
     shapes: tuple[Mapping[str, Any], ...]
     size_hw: tuple[int, int] | None
+    left_out: tuple[str, ...]
+    changed_at: tuple[str, int] | None
 
     @property
     def label(self) -> int:
@@ -57,39 +61,79 @@ class Reviewed:
         return marked
 
 
-def reviewed_in(document: Any) -> Iterator[Reviewed]:
-    """Raises:  ValueError: the document is neither of both, or lacks what it must have."""
+def merged(several: Sequence[Reviewed]) -> Reviewed:
+    """What holds of a picture that a file has more than once, in whatever order.
+
+    Label Studio: what was changed last, of two at one time the anomalous one. COCO, which tells no time: all shapes.
+    Raises:  ValueError: they were drawn on pictures of several sizes.
+    """
+    first, *others = several
+    if not others:
+        return first
+    if first.changed_at is not None:
+        return max(several, key=lambda one: (one.changed_at, one.label))
+    if len({one.size_hw for one in several}) > 1:
+        raise ValueError("drawn on pictures of several sizes")
+    shapes = tuple(shape for one in several for shape in one.shapes)
+    return replace(first, shapes=shapes, left_out=tuple(label for one in several for label in one.left_out))
+
+
+def reviewed_in(document: Any, labels: Collection[str]) -> Iterator[Reviewed]:
+    """Args:    labels: which shapes are of defects.
+    Raises:  ValueError: the document is neither of both, or lacks what it must have.
+             InputError: it has none of these labels.
+    """
     try:
         if isinstance(document, dict) and {"images", "annotations"} <= document.keys():
-            yield from _of_coco(document)
+            yield from _of_coco(document, labels)
         elif isinstance(document, list) and all(isinstance(task, dict) and "annotations" in task for task in document):
-            yield from _of_label_studio(document)
+            yield from _of_label_studio(document, labels)
         else:
             raise ValueError(f"a {type(document).__name__} that is neither")
     except (KeyError, TypeError, AttributeError) as exc:
         raise ValueError(f"{type(exc).__name__}: {exc}") from exc
 
 
-def _of_coco(document: Mapping[str, Any]) -> Iterator[Reviewed]:
+def _of_coco(document: Mapping[str, Any], labels: Collection[str]) -> Iterator[Reviewed]:
     """A picture without annotations is normal."""
+    known = {category["id"]: str(category["name"]) for category in document.get("categories", ())}
+    if document["annotations"] and known and not set(labels) & set(known.values()):
+        raise InputError(f"--labels: the file has none of {', '.join(labels)}; it has {', '.join(known.values())}")
     shapes: dict[Any, list[Mapping[str, Any]]] = {image["id"]: [] for image in document["images"]}
+    left_out: dict[Any, list[str]] = {number: [] for number in shapes}
     for annotation in document["annotations"]:
-        shapes[annotation["image_id"]].append(annotation)
+        number, label = annotation["image_id"], known[annotation["category_id"]]
+        if label in labels:
+            shapes[number].append(annotation)
+        else:
+            left_out[number].append(label)
     for image in document["images"]:
-        size = (int(image["height"]), int(image["width"]))
-        yield Reviewed(str(image["file_name"]), image.get("image_id"), None, tuple(shapes[image["id"]]), size)
+        number, size = image["id"], (int(image["height"]), int(image["width"]))
+        found, others = tuple(shapes[number]), tuple(left_out[number])
+        yield Reviewed(str(image["file_name"]), image.get("image_id"), None, found, size, others, None)
 
 
-def _of_label_studio(tasks: Sequence[Mapping[str, Any]]) -> Iterator[Reviewed]:
+def _of_label_studio(tasks: Sequence[Mapping[str, Any]], labels: Collection[str]) -> Iterator[Reviewed]:
     """Of a task, the annotation that was changed last; one without any was not reviewed."""
     for task in tasks:
         done = [one for one in task["annotations"] if not one.get("was_cancelled")]
         if not done:
             continue
-        results = max(done, key=lambda one: (str(one.get("updated_at", "")), one.get("id", 0)))["result"]
-        shapes = tuple(one for one in results if str(one["type"]).endswith("labels"))
-        data = task["data"]
-        yield Reviewed(str(data.get("image")), data.get("image_id"), _verdict(results), shapes, _size(shapes))
+        last = max(done, key=_changed_at)
+        drawn = [one for one in last["result"] if str(one["type"]).endswith("labels")]
+        shapes = tuple(one for one in drawn if not set(labels).isdisjoint(_labels(one)))
+        left_out = tuple(", ".join(_labels(one)) for one in drawn if one not in shapes)
+        data, verdict, size = task["data"], _verdict(last["result"]), _size(shapes)
+        name = str(data.get("image"))
+        yield Reviewed(name, data.get("image_id"), verdict, shapes, size, left_out, _changed_at(last))
+
+
+def _changed_at(annotation: Mapping[str, Any]) -> tuple[str, int]:
+    return str(annotation.get("updated_at", "")), int(annotation.get("id", 0))
+
+
+def _labels(shape: Mapping[str, Any]) -> list[str]:
+    return [str(label) for label in shape["value"][shape["type"]]]
 
 
 def _verdict(results: Sequence[Mapping[str, Any]]) -> int | None:

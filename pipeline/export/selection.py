@@ -13,16 +13,12 @@ from pipeline.errors import InputError
 from pipeline.layout import RunLayout, check_run_id
 from pipeline.runs import latest_record, record_of
 from pipeline.schema import SCORES
+from pipeline.sql_errors import as_errors
 from pipeline.views import open_views
 
 Row = dict[str, Any]
 
 _ROWS_AT_ONCE = 256  # a mask's text may be long
-_NO_SQL = (
-    duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException, duckdb.ProgrammingError,
-    duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException,
-    duckdb.PermissionException,
-)  # fmt: skip
 _OF_RUN = "SELECT min(image_uri), max(image_uri), max(patch_score_max) FROM scores"
 _OF_CHOSEN = "SELECT count(*), count(pred_mask), count(shard), min(image_uri) FILTER (shard IS NOT NULL) FROM chosen"
 
@@ -45,7 +41,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The images that were chosen, a view `chosen` of `sql`, to be asked for while the views are open.
+    """The images that were chosen, once for all: a view `chosen` of `sql`, to be asked for while the views are open.
 
     Args:    first_uri, last_uri, hottest: of the whole run: its URIs in the order of their letters, its highest patch
              score. Names and colours are thus the same whatever is chosen.
@@ -54,7 +50,6 @@ class Chosen:
 
     sql: duckdb.DuckDBPyConnection
     record: Mapping[str, Any]
-    order: str
     first_uri: str | None
     last_uri: str | None
     hottest: float | None
@@ -70,10 +65,11 @@ class Chosen:
 
     def rows(self, names: Sequence[str]) -> Iterator[Row]:
         """The images with these columns, in order; never all at once."""
-        quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in dict.fromkeys(names))
-        found = self.sql.sql(f"SELECT {quoted} FROM chosen ORDER BY {self.order}")
-        for batch in found.to_arrow_reader(_ROWS_AT_ONCE):
-            yield from batch.to_pylist()
+        quoted = ", ".join('scores."' + name.replace('"', '""') + '"' for name in dict.fromkeys(names))
+        wanted = f"SELECT {quoted} FROM scores JOIN chosen_ids USING (run_id, image_id) ORDER BY chosen_ids.rowid"
+        with as_errors("the chosen images", self.sql):
+            for batch in self.sql.sql(wanted).to_arrow_reader(_ROWS_AT_ONCE):
+                yield from batch.to_pylist()
 
     def require_masks(self) -> None:
         """Raises:  InputError: none of the images has a mask, so there is nothing to export of them."""
@@ -89,23 +85,10 @@ def choose(selection: Selection) -> Iterator[Chosen]:
     """Raises:  InputError: there is no such run or label set, or --where or --order-by is no SQL over its columns."""
     record = _record(selection)
     with open_views(selection.output, [record["run_id"]], label_set=selection.label_set) as sql:
-        scores = sql.table("scores")
-        view, order = "SELECT * FROM scores", "image_uri, image_id"
-        if selection.where is not None:
-            with _as_wrong_use("--where", selection.where, scores):
-                scores.filter(selection.where)  # one condition and nothing else: DuckDB parses it by itself
-            view += f" WHERE (\n{selection.where}\n)"
-        if selection.order_by is not None:
-            with _as_wrong_use("--order-by", selection.order_by, scores):
-                scores.order(selection.order_by)
-            order = f"{selection.order_by}\n, {order}"
-        if selection.limit is not None:
-            view += f" ORDER BY {order} LIMIT {int(selection.limit)}"
-        with _as_wrong_use("--where", selection.where, scores):
-            sql.execute(f"CREATE TEMP VIEW chosen AS {view}")
-            (facts,) = sql.execute(_OF_CHOSEN).fetchall()
+        _choose(sql, selection)
+        (facts,) = sql.execute(_OF_CHOSEN).fetchall()
         (of_run,) = sql.execute(_OF_RUN).fetchall()
-        yield Chosen(sql, record, order, *of_run, *facts)
+        yield Chosen(sql, record, *of_run, *facts)
 
 
 def _record(selection: Selection) -> Mapping[str, Any]:
@@ -114,12 +97,21 @@ def _record(selection: Selection) -> Mapping[str, Any]:
     return record_of(RunLayout.at(selection.output, check_run_id(selection.run_id)))
 
 
-@contextlib.contextmanager
-def _as_wrong_use(flag: str, given: str | None, scores: duckdb.DuckDBPyRelation) -> Iterator[None]:
-    """What DuckDB says of a user's SQL, as an error of the user's."""
-    try:
-        yield
-    except _NO_SQL as exc:
-        has = ", ".join(scores.columns)
-        told = str(exc).partition("\n")[0]
-        raise InputError(f"{flag} {given!r}: {told} Expected SQL over the columns {has}") from exc
+def _choose(sql: duckdb.DuckDBPyConnection, selection: Selection) -> None:
+    """The table `chosen_ids`, in order, and the view `chosen`: asked anew, `random() < 0.5` would choose others."""
+    scores, given = sql.table("scores"), []
+    ids, order = "SELECT image_id, run_id FROM scores", "image_uri, image_id"
+    if selection.where is not None:
+        given.append(f"--where {selection.where!r}")
+        with as_errors(given[-1], sql):
+            scores.filter(selection.where)  # one condition and nothing else: DuckDB parses it by itself
+        ids += f" WHERE (\n{selection.where}\n)"
+    if selection.order_by is not None:
+        given.append(f"--order-by {selection.order_by!r}")
+        with as_errors(given[-1], sql):
+            scores.order(selection.order_by)
+        order = f"{selection.order_by}\n, {order}"
+    ids += f" ORDER BY {order}" + (f" LIMIT {int(selection.limit)}" if selection.limit is not None else "")
+    with as_errors(" ".join(given) or "the scores", sql):
+        sql.execute(f"CREATE TEMP TABLE chosen_ids AS {ids}")
+        sql.execute("CREATE TEMP VIEW chosen AS SELECT * FROM scores SEMI JOIN chosen_ids USING (run_id, image_id)")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -34,6 +36,21 @@ def test_what_is_copied_is_let_in_and_nothing_else() -> None:
     assert {line[1:] for line in lines if line.startswith("!")} == set(copied())
     assert all((ROOT / name).exists() for name in copied())
     assert any(fnmatch.fnmatch("cops/__pycache__", line) for line in lines[1:])
+
+
+def test_all_that_jobs_read_is_there(tmp_path: Path) -> None:
+    """A job in the image, which has the packages elsewhere, finds what lies beside jobs/ in a checkout."""
+    final = re.findall(r"^COPY (?!--from)(\S+) \S+$", RECIPE.rpartition("\nFROM ")[2], re.MULTILINE)
+    beside = {name for path in (ROOT / "jobs").glob("*.py")
+              for name in re.findall(r"""parents\[1\] / ["'](\w+)""", path.read_text())}  # fmt: skip
+    assert beside == {"queries"}  # or the pattern sees nothing
+    assert beside | {"jobs", "deploy"} == set(final)
+    for name in final:
+        shutil.copytree(ROOT / name, tmp_path / name)
+    command = [sys.executable, "jobs/query.py"]
+    packages = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path, env=packages, timeout=120)
+    assert "threshold_what_if" in done.stdout
 
 
 def test_its_python_is_one_that_the_project_takes() -> None:

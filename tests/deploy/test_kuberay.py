@@ -6,6 +6,7 @@ import copy
 import json
 import re
 import shlex
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,9 @@ import pytest
 import tyro
 import yaml
 from kubernetes_validate.utils import all_versions
+from night_stubs import Programs
 
+from deploy.kuberay.start_night import NIGHT
 from jobs.score import Options
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +28,7 @@ FOLDER = ROOT / "deploy/kuberay"
 SCHEMA = json.loads((Path(__file__).parent / "rayjob_schema.json").read_text())
 NIGHTLY = list(yaml.safe_load_all((FOLDER / "nightly.yaml").read_text()))
 CRON = next(one for one in NIGHTLY if one["kind"] == "CronJob")
-RAYJOB = yaml.safe_load((FOLDER / "rayjob.yaml").read_text().replace("DATE", "2026-11-23"))
+RAYJOB = yaml.safe_load((FOLDER / "rayjob.yaml").read_text().replace(NIGHT, "2026-11-23"))
 VERSIONS = all_versions()
 
 Json = dict[str, Any]
@@ -81,6 +84,13 @@ BROKEN = [
     (f"{HEAD}/rayStartParams/num-cpus", 0, "0 is not of type 'string'"),
     (f"{GPU}/maxReplicas", -1, "-1 is less than the minimum"),
     ("metadata/name", "Night_1", "does not match"),
+    ("metadata/name", "n" * 48, "is too long"),
+    ("spec/shutdownAfterJobFinishes", False, "True was expected"),
+    ("spec/rayClusterSpec/authOptions/enableK8sTokenAuth", True, "'enableK8sTokenAuth' was unexpected"),
+    ("spec/rayClusterSpec/autoscalerOptions/version", "v3", "'v3' is not one of"),
+    (f"{HEAD}/rayStartParams/labels", "a=b", "False schema does not allow"),
+    (f"{GPU}/template/spec/restartPolicy", "Always", "'Never' was expected"),
+    (f"{GPU}/template/spec/containers", [], "should be non-empty|is too short"),
     (f"{HEAD}/template/spec/containers/0/imagePullPollicy", "Always", "head: .*imagePullPollicy"),
     (f"{GPU}/template/spec/securityContext/runAsUser", "me", "gpu: 'me' is not of type"),
     ("spec/submitterPodTemplate/spec/containers/0/env/0/value", 1, "submitter: 1 is not of type"),
@@ -137,12 +147,12 @@ def test_versions_are_those_that_were_tested() -> None:
 def test_a_night_ends_and_is_gone_on_with() -> None:
     """Tries again under the same run; ends; and the one who waits has more time than what he waits for."""
     spec, cron = RAYJOB["spec"], CRON["spec"]
-    assert "--run-id night-2026-11-23 " in spec["entrypoint"]
+    assert "night.sh night-2026-11-23 " in spec["entrypoint"]
     assert spec["backoffLimit"] >= 1
     assert spec["shutdownAfterJobFinishes"] is True
     assert spec["activeDeadlineSeconds"] < cron["jobTemplate"]["spec"]["activeDeadlineSeconds"] < 24 * 3600
     assert cron["concurrencyPolicy"] == "Forbid"
-    environment = {one["name"]: one["value"] for one in containers_of_starter()["env"]}
+    environment = {one["name"]: one.get("value") for one in containers_of_starter()["env"]}
     assert environment["TZ"] == cron["timeZone"]  # the date is that of the clock that starts it
 
 
@@ -150,11 +160,44 @@ def containers_of_starter() -> Json:
     return CRON["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
 
 
-def test_the_command_is_one_that_the_job_takes() -> None:
-    """Every option as jobs/score.py knows it; as many actors as there may be workers."""
-    python, script, *arguments = shlex.split(RAYJOB["spec"]["entrypoint"])
-    assert (python, script) == ("python", "jobs/score.py")
+def test_the_command_is_one_that_the_job_takes(tmp_path: Path) -> None:
+    """Every option as jobs/score.py knows it, through the script; as many actors as there may be workers; with columns
+    of the paths, which thresholds are by.
+    """
+    programs = Programs(tmp_path / "bin")
+    path = {"PATH": f"{programs.folder}:/usr/bin:/bin"}
+    subprocess.run(shlex.split(RAYJOB["spec"]["entrypoint"]), check=True, cwd=ROOT, env=path, timeout=60)
+    score, report = programs.calls()
+    script, *arguments = score.split()
+    assert script == "jobs/score.py"
     config = tyro.cli(Options, args=arguments).config()
     assert (config.device, config.incremental, config.run_id) == ("cuda", True, "night-2026-11-23")
+    assert report == f"jobs/report.py --output {config.output} --run-id night-2026-11-23"
     (group,) = RAYJOB["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     assert config.actor_range() == (1, group["maxReplicas"])
+    assert "{category}" in (config.path_fields or "")
+    assert config.thresholds
+
+
+def test_each_account_may_do_what_its_pods_need() -> None:
+    """KubeRay binds the autoscaler's Role to the head's account: workers have another, and no token of it."""
+    accounts = {one["metadata"]["name"]: one for one in NIGHTLY if one["kind"] == "ServiceAccount"}
+    pods = {name: template["spec"] for name, template in pod_specs(RAYJOB)}
+    used = {name: pod.get("serviceAccountName") for name, pod in pods.items()}
+    assert used == {"submitter": None, "head": "cops-night-head", "gpu": "cops-night-worker"}
+    starter = CRON["spec"]["jobTemplate"]["spec"]["template"]["spec"]["serviceAccountName"]
+    assert accounts.keys() == {"cops-night-head", "cops-night-worker", starter}
+    assert accounts["cops-night-worker"]["automountServiceAccountToken"] is False
+    assert [pods[name]["automountServiceAccountToken"] for name in ("submitter", "gpu")] == [False, False]
+    assert {subject["name"] for one in NIGHTLY for subject in one.get("subjects", ())} == {starter}
+
+
+def test_a_final_code_starts_no_other_pod() -> None:
+    """As start_night.py has them: 1 and 2 are the night's end, 3 is not; a pod that is taken away does not count."""
+    away, final = CRON["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
+    assert (away["action"], away["onPodConditions"][0]["type"]) == ("Ignore", "DisruptionTarget")
+    assert (final["action"], final["onExitCodes"]["values"]) == ("FailJob", [1, 2])
+    assert final["onExitCodes"]["containerName"] == containers_of_starter()["name"]
+    codes = re.search(r"Exit codes: (.*?) are final", (FOLDER / "start_night.py").read_text(), re.DOTALL)
+    assert codes
+    assert codes[1].endswith("1 and 2")

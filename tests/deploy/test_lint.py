@@ -55,7 +55,7 @@ def swap(section: str, old: str, new: str = "") -> Break:
 def test_the_cluster_is_as_it_should_be() -> None:
     """Ray's own schema, EC2's own call and our rules find nothing; ids of one's own account are to be filled in."""
     assert lint.lint(TEXT) == []
-    assert [finding.where for finding in lint.to_fill_in(TEXT)] == ["line 33", "line 34"]
+    assert [finding.where for finding in lint.to_fill_in(TEXT)] == ["line 34", "line 35"]
 
 
 NODE, DISK, STORE = "node_config", "node_config/BlockDeviceMappings/0/Ebs", "--object-store-memory=4294967296"
@@ -110,6 +110,7 @@ BROKEN: list[tuple[str, Break, str]] = [
     ("no workers kept", swap(WORKER_START, "RAY_num_workers_soft_limit=16"), "worker_start.*soft_limit"),
     ("a guessed object store", swap(START, STORE), "head_start.*object-store"),
     ("no NVMe", swap(WORKER_START, "--object-spilling-directory=$SPILL"), "worker_start.*spilling"),
+    ("metrics anywhere", swap(WORKER_START, "--metrics-export-port=8080"), "worker_start.*metrics-export-port"),
     ("the other autoscaler", swap(START, "RAY_enable_autoscaler_v2=0"), "head_start.*autoscaler_v2=0"),
     ("no autoscaler", swap(START, "--autoscaling-config=~/ray_bootstrap_config.yaml"), "head_start.*autoscaling-c"),
     ("no scorer", swap(START, "=spot_first.score", "="), "head_start.*SCORER=spot_first.score"),
@@ -178,7 +179,7 @@ def test_as_a_command(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "deploy/lint.py")]
     done = subprocess.run([*command, str(FILE)], check=False, capture_output=True, text=True)
     assert done.returncode == 1
-    assert "line 33: subnet-00000000000000000: to be filled in" in done.stdout
+    assert "line 34: subnet-00000000000000000: to be filled in" in done.stdout
     filled = tmp_path / "mine.yaml"
     filled.write_text(TEXT.replace("-00000000000000000", "-0a1b2c3d4e5f60718"))
     done = subprocess.run([*command, str(filled)], check=False, capture_output=True, text=True)

@@ -25,15 +25,42 @@ def statements(policy: str, action: str) -> list[dict[str, Any]]:
     return [one for one in POLICIES[policy] if action in listed(one["Action"])]
 
 
+EVERYWHERE = ("ec2:Describe", "ssmmessages:", "ec2messages:", "ssm:UpdateInstanceInformation")
+
+
 @pytest.mark.parametrize("policy", POLICIES)
-def test_only_looking_is_allowed_everywhere(policy: str) -> None:
-    """No wildcard in an action; `*` as a resource for ec2:Describe… alone, which knows no other."""
+def test_only_looking_and_being_reached_is_allowed_everywhere(policy: str) -> None:
+    """No wildcard in an action; `*` as a resource for ec2:Describe… and a machine's own channels alone."""
     for one in POLICIES[policy]:
         actions = listed(one["Action"])
         assert one["Effect"] == "Allow"
         assert not [action for action in actions if "*" in action]
         if "*" in listed(one["Resource"]):
-            assert all(action.startswith("ec2:Describe") for action in actions)
+            assert all(action.startswith(EVERYWHERE) for action in actions)
+
+
+def test_a_session_is_one_of_ssh_to_the_head() -> None:
+    """Without the check of the document a session by the default one, a shell, is allowed by the tag alone."""
+    starts = statements("launcher-policy", "ssm:StartSession")
+    assert len(starts) == 2
+    for one in starts:
+        assert one["Condition"]["BoolIfExists"] == {"ssm:SessionDocumentAccessCheck": "true"}
+    tagged, document = starts
+    assert tagged["Condition"]["StringEquals"] == {"ssm:resourceTag/ray-cluster-name": CLUSTER["cluster_name"]}
+    assert document["Resource"].endswith(":document/AWS-StartSSHSession")
+    assert "AWS-StartSSHSession" in CLUSTER["auth"]["ssh_proxy_command"]
+
+
+def test_the_head_reads_no_parameters_but_the_public_ones() -> None:
+    """AmazonSSMManagedInstanceCore would let it read every one of the account: passwords lie there."""
+    allowed = {action for policy in ("head-policy", "session-policy", "data-policy") for one in POLICIES[policy]
+               for action in listed(one["Action"]) if action.startswith("ssm:")}  # fmt: skip
+    assert allowed == {"ssm:GetParameters", "ssm:UpdateInstanceInformation"}
+    (parameters,) = statements("head-policy", "ssm:GetParameters")
+    assert parameters["Resource"].endswith("::parameter/aws/service/*")
+    guide = (ROOT / "docs/nightly.md").read_text()
+    assert "session-policy.json" in guide
+    assert "policy/AmazonSSMManagedInstanceCore" not in guide
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from deploy.kuberay import start_night
-from deploy.kuberay.start_night import Api, main, night_of
+from deploy.kuberay.start_night import NIGHT, STARTER, Api, main, night_of
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "deploy/kuberay/rayjob.yaml"
@@ -28,6 +28,7 @@ class Cluster:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.course: list[dict[str, Any]] = []
         self.refuse: list[int] = []
+        self.slow = 0
         self.asked: list[tuple[str, str]] = []
         self.tokens: set[str | None] = set()
 
@@ -49,6 +50,9 @@ class Cluster:
         if name not in self.jobs:
             return 404, {"message": f"{name} not found"}
         if method == "DELETE":
+            if self.slow > 0:  # KubeRay's finalizer: it is there until its cluster is cleared up
+                self.slow -= 1
+                return 200, self.jobs[name]
             return 200, self.jobs.pop(name)
         if self.course:
             self.jobs[name]["status"] = self.course.pop(0)
@@ -98,11 +102,22 @@ def test_a_night_from_beginning_to_end(cluster: tuple[Cluster, Api], capsys: pyt
                          status("Complete", "SUCCEEDED")]  # fmt: skip
     assert main([str(TEMPLATE)], api) == 0
     (made,) = kubernetes.jobs.values()
-    del made["metadata"]["creationTimestamp"], made["status"]
-    assert made == yaml.safe_load(TEMPLATE.read_text().replace("DATE", tonight()))
+    del made["metadata"]["creationTimestamp"], made["metadata"]["annotations"], made["status"]
+    assert made == yaml.safe_load(TEMPLATE.read_text().replace(NIGHT, tonight()))
     assert made["metadata"]["name"] == f"cops-night-{tonight()}"
     assert capsys.readouterr().out.count("RUNNING") == 1
     assert kubernetes.tokens == {"Bearer tok"}
+
+
+def test_users_own_names_stay_as_they_are(cluster: tuple[Cluster, Api], tmp_path: Path) -> None:
+    """Only the night's own mark is filled in, everywhere; a bucket may be called DATE or night."""
+    kubernetes, api = cluster
+    kubernetes.course = [status("Complete", "SUCCEEDED")]
+    (tmp_path / "mine.yaml").write_text(TEMPLATE.read_text().replace("BUCKET", "my-DATE-night"))
+    assert main([str(tmp_path / "mine.yaml")], api) == 0
+    (made,) = kubernetes.jobs.values()
+    assert f"night-{tonight()} s3://my-DATE-night/inspection " in made["spec"]["entrypoint"]
+    assert NIGHT not in str(made)
 
 
 def test_a_pod_that_is_started_again_goes_on_waiting(cluster: tuple[Cluster, Api]) -> None:
@@ -113,6 +128,55 @@ def test_a_pod_that_is_started_again_goes_on_waiting(cluster: tuple[Cluster, Api
     kubernetes.course = [status("Running", "RUNNING"), status("Complete", "SUCCEEDED")]
     assert main([str(TEMPLATE)], api) == 0
     assert list(kubernetes.jobs) == [name]
+
+
+def failed(starter: str) -> dict[str, dict[str, Any]]:
+    name = f"cops-night-{tonight()}"
+    metadata = {"name": name, "creationTimestamp": "2026-11-23T22:00:00Z", "annotations": {STARTER: starter}}
+    return {name: {"metadata": metadata, "status": status("Failed", "FAILED")}}
+
+
+def test_a_night_that_failed_can_be_started_again(
+    cluster: tuple[Cluster, Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hand, the same night: another Job of the CronJob's removes what failed, waits till it is gone, begins anew."""
+    kubernetes, api = cluster
+    kubernetes.jobs, kubernetes.slow = failed("cron"), 2
+    kubernetes.course = [status("Failed", "FAILED")] * 3 + [status("Complete", "SUCCEEDED")]
+    monkeypatch.setenv("STARTER", "by-hand")
+    assert main([str(TEMPLATE)], api) == 0
+    (job,) = kubernetes.jobs.values()
+    assert job["metadata"]["annotations"][STARTER] == "by-hand"
+    assert [method for method, path in kubernetes.asked if method == "DELETE"] == ["DELETE"] * 3
+
+
+def test_another_pod_of_a_failed_night_does_not_start_it_again(
+    cluster: tuple[Cluster, Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first pod was lost just then: KubeRay has had its tries."""
+    kubernetes, api = cluster
+    kubernetes.jobs = failed("cron")
+    monkeypatch.setenv("STARTER", "cron")
+    assert main([str(TEMPLATE)], api) == 1
+    assert "DELETE" not in {method for method, _ in kubernetes.asked}
+
+
+def test_what_kuberay_will_not_take_is_waited_for_no_more(cluster: tuple[Cluster, Api]) -> None:
+    """A RayJob that it calls invalid has an end of its own."""
+    kubernetes, api = cluster
+    kubernetes.course = [status("ValidationFailed", "", "backoffLimit must be a positive integer")]
+    assert main([str(TEMPLATE)], api) == 1
+
+
+def test_a_good_night_is_good_whatever_clearing_up_says(
+    cluster: tuple[Cluster, Api], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubernetes, api = cluster
+    kubernetes.course = [status("Complete", "SUCCEEDED")]
+    plain = kubernetes.answer
+    monkeypatch.setattr(kubernetes, "answer", lambda *one: (403, {"items": None}) if "?" in one[1] else plain(*one))
+    assert main([str(TEMPLATE)], api) == 0
+    assert "old RayJobs are not cleared up" in capsys.readouterr().out
 
 
 def test_a_night_that_failed_fails_the_job(cluster: tuple[Cluster, Api], capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,7 +207,7 @@ def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(start_night, "_LOOK_EVERY_S", 0.01)
     monkeypatch.setattr(start_night, "_PATIENCE_S", 0.05)
     (tmp_path / "token").write_text("tok")
-    assert main([str(TEMPLATE)], Api("http://127.0.0.1:9", "cops", tmp_path / "token")) == 1
+    assert main([str(TEMPLATE)], Api("http://127.0.0.1:9", "cops", tmp_path / "token")) == 3  # another pod may look
 
 
 def test_what_is_long_over_is_removed(cluster: tuple[Cluster, Api]) -> None:

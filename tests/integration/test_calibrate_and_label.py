@@ -166,6 +166,20 @@ def test_thresholds_by_a_column_that_the_run_has_not(output: Path, table: Path, 
     assert not list((tmp_path / "out").rglob("*.parquet"))
 
 
+def test_thresholds_that_are_for_no_image_are_told(output: Path, job: Job, tmp_path: Path) -> None:
+    """Pictures without a category under thresholds by category: a warning in the summary and in the record."""
+    model_id = pipeline.open_run(str(output)).record["model_id"]
+    row = {"model_id": model_id, "category": "bolt", "image_threshold": 0.5, "pixel_threshold": 0.5}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "t.parquet")
+    given = ["--input", str(output.parent / "in/a/images/bolt"), "--thresholds", str(tmp_path / "t.parquet")]
+    done = job(*given, "--output", str(tmp_path / "out"), "--limit", "4")
+    said = "no image is of any of their 1 groups (by category, such as bolt), so none has a label"
+    assert f"WARNING: --thresholds: {said}" in done.stdout
+    assert [said in warning for warning in pipeline.open_run(str(tmp_path / "out")).record["warnings"]].count(True) == 1
+    with_category = job(*given, "--output", str(tmp_path / "as"), "--limit", "4", "--category", "bolt")
+    assert said not in with_category.stdout
+
+
 def test_thresholds_never_cross_models(output: Path, table: Path, job: Job, tmp_path: Path) -> None:
     """Of another precision is another model, too: refused by both jobs, with both models' names."""
     other = job(

@@ -66,13 +66,18 @@ def test_reviewed(choice: Choice, tmp_path: Path, capsys: pytest.CaptureFixture[
     main(Coco(save=str(tmp_path / "c.json"), choice=choice))
     document = json.loads((tmp_path / "c.json").read_text())
     document["images"].append(document["images"][0] | {"id": 9, "file_name": "x\x1b.png", "image_id": None})
+    document["images"].append(document["images"][1] | {"id": 10})
+    document["categories"].append({"id": 2, "name": "out\x1bline"})
+    document["annotations"].append(document["annotations"][0] | {"image_id": 2, "category_id": 2})
     (tmp_path / "c.json").write_text(json.dumps(document))
     capsys.readouterr()
     assert main(FromReview(source=str(tmp_path / "c.json"), save=str(tmp_path / "r.csv"), choice=choice)) == DONE
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "Run r1: 1 images were found anomalous, 2 normal."
-    assert told[1] == "1 reviewed pictures are not among the chosen images; the first: x\\x1b.png"
-    assert told[2] == str(tmp_path / "r.csv")
+    assert told[1] == "1 images are in the file more than once: of COCO all shapes count, else the last change."
+    assert told[2] == "Shapes of other labels are left out; --labels takes them: out\\x1bline (1)"
+    assert told[3] == "1 reviewed pictures are not among the chosen images; the first: x\\x1b.png"
+    assert told[4] == str(tmp_path / "r.csv")
 
 
 @pytest.mark.parametrize(
@@ -142,6 +147,10 @@ def test_what_the_world_does_is_one_line(
             Pictures(save="m", what="mask", choice=Choice(order_by="pred_score DESC", limit=20)),
         ),
         (["reviewed", "--from", "c.json", "--save", "r.csv"], FromReview(source="c.json", save="r.csv")),
+        (
+            ["reviewed", "--from", "c.json", "--save", "r.csv", "--labels", "scratch", "dent"],
+            FromReview(source="c.json", save="r.csv", labels=("scratch", "dent")),
+        ),
     ],
 )
 def test_the_command_line(arguments: list[str], command: Any) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+import tracemalloc
 from pathlib import Path
 
 import fsspec
@@ -112,6 +113,30 @@ def test_save(output: str, tmp_path: Path, ending: str, capsys: pytest.CaptureFi
         return
     read = {".parquet": pd.read_parquet, ".csv": pd.read_csv, ".json": pd.read_json}[ending]
     assert read(path).to_dict("list") == {"image_id": ["a", "b", "c"], "pred_score": [0.5] * 3}
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".csv"])
+def test_save_holds_a_few_rows_at_a_time(output: str, tmp_path: Path, ending: str) -> None:
+    """However many there are: 10 MB of them with less than 4 MB in Python at once."""
+    path = tmp_path / f"many{ending}"
+    tracemalloc.start()
+    try:
+        assert main(Options(sql="SELECT md5(range::VARCHAR) FROM range(300000)", output=output, save=str(path))) == DONE
+        assert tracemalloc.get_traced_memory()[1] < 4e6
+    finally:
+        tracemalloc.stop()
+    assert path.stat().st_size > 4e6
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".csv"])
+def test_what_is_saved_is_whole(output: str, tmp_path: Path, ending: str) -> None:
+    """An error in the midst of the rows leaves the older file as it was, and nothing beside it."""
+    path = tmp_path / f"old{ending}"
+    path.write_text("old")
+    sql = "SELECT if(range = 90000, error('late'), range) AS n FROM range(100000)"
+    assert main(Options(sql=sql, output=output, save=str(path))) == WRONG_USE
+    assert path.read_text() == "old"
+    assert [one.name for one in tmp_path.iterdir() if one.is_file()] == [path.name]
 
 
 def test_save_into_a_store(output: str) -> None:

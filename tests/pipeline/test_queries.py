@@ -84,6 +84,8 @@ def test_several_statements(output: str) -> None:
         ),
         ("FROM nosuch", "--sql: Table with name nosuch does not exist"),
         ("SELECT error('told')", "^--sql: told$"),
+        ("SELECT 1 AS a, 2 AS b, 3 AS a", "^--sql: several columns are named a; name them apart by AS$"),
+        ("FROM runs JOIN scores USING (run_id)", "several columns are named model_id; name"),
         ("SELECT 'x'::INTEGER FROM scores", "--sql: Could not convert string 'x' to INT32"),
         ("SET VARIABLE a = 1", "expected SQL that ends in a query, such as SELECT; it ends in SET"),
         ("CREATE TABLE a(x INTEGER)", "it ends in CREATE"),
@@ -159,13 +161,29 @@ def to_thread() -> None:
 @pytest.fixture(params=[to_process, to_thread])
 def soon(request: pytest.FixtureRequest) -> Iterator[threading.Timer]:
     timer = threading.Timer(0.5, request.param)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in a shell's background ignores it
     yield timer
     timer.cancel()
+    signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c(output: str, soon: threading.Timer) -> None:
     """It ends a long question."""
     soon.start()
+    with pytest.raises(KeyboardInterrupt):
+        rows(output, "SELECT sum(sqrt(range)) FROM range(1000000000000)")
+
+
+def test_ctrl_c_while_the_thread_starts(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No query goes on in a thread that nobody knows of, so that closing the views finds them busy."""
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name == "query_0":
+            raise KeyboardInterrupt
+
+    start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
     with pytest.raises(KeyboardInterrupt):
         rows(output, "SELECT sum(sqrt(range)) FROM range(1000000000000)")
 

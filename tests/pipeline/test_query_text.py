@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.queries import Answer
-from pipeline.query_text import as_parquet, as_text
+from pipeline.query_text import as_text, write_parquet
 
 AT = datetime.datetime(2026, 3, 2, 4, tzinfo=datetime.UTC)
 EVERYTHING = pa.table(
@@ -142,8 +142,8 @@ def test_markdown() -> None:
 
 def test_parquet() -> None:
     """All rows, types as they are."""
-    data, count = as_parquet(answer(EVERYTHING))
-    assert count == 2
-    found = pq.read_table(io.BytesIO(data))
+    out = io.BytesIO()
+    assert write_parquet(answer(EVERYTHING), out) == 2
+    found = pq.read_table(out)
     assert found.schema.equals(EVERYTHING.schema)
     assert found.drop_columns("rate").equals(EVERYTHING.drop_columns("rate"))

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.thresholds import COLUMNS, Threshold, Thresholds, read_thresholds
+from pipeline.storage import open_root
+from pipeline.thresholds import COLUMNS, Threshold, Thresholds, read_thresholds, warn_of_other_groups
 
 
 def table(folder: Path, *rows: tuple[Any, ...], columns: tuple[str, ...] = COLUMNS) -> str:
@@ -187,3 +188,34 @@ def test_columns_that_the_run_has_not(tmp_path: Path, there: dict[str, pa.DataTy
     with pytest.raises(InputError, match=message):
         found.require_columns(there, where="this run")
     found.require_columns({"category": pa.string(), "line": pa.string()}, where="this run")
+
+
+BOLT = {("bolt",): Threshold(0.5, 0.5)}
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "parts", "said"),
+    [
+        (
+            Thresholds(by_group=BOLT),
+            [["nut", None], [None]],
+            "of any of their 1 groups (by category, such as bolt), so none has a",
+        ),
+        (Thresholds(Threshold(0.7), BOLT), [[None]], "so all are labelled by the pooled threshold; --path-fields"),
+        (Thresholds(by_group=BOLT), [["nut"], [None, "bolt"]], None),
+        (Thresholds(Threshold(0.7)), [[None]], None),  # given as numbers: there are no groups to miss
+        (Thresholds(by_group=BOLT), [], None),  # a night on which nothing was new
+    ],
+)
+def test_thresholds_of_other_groups_are_told(
+    thresholds: Thresholds, parts: list[list[str | None]], said: str | None, tmp_path: Path
+) -> None:
+    """Where not one image is of a group that they are for: else labels are silently null, or the pooled one's."""
+    paths = [str(tmp_path / f"{at}.parquet") for at in range(len(parts))]
+    for path, categories in zip(paths, parts, strict=True):
+        pq.write_table(
+            pa.table({"category": pa.array(categories, pa.string()), "pred_score": [0.1] * len(categories)}), path
+        )
+    told = warn_of_other_groups(thresholds, open_root(str(tmp_path)), paths)
+    assert len(told) == bool(said)
+    assert all((said or "") in one for one in told)

@@ -37,7 +37,9 @@ def pictures(prefix: str, count: int, seed: int, **fields) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def nights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five runs over three weeks, one of another model; images again, copies, a new category, one that is gone."""
+    """Five runs over three weeks, one of another model; images again, copies, names that were overwritten, parts under
+    two dates, a new category, one that is gone.
+    """
     place = tmp_path_factory.mktemp("page")
     output = str(place / "out")
     first = pictures("p", 130, 1)
@@ -46,7 +48,8 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     night(output, "n2", "2026-03-01T23:30", [*pictures("q", 120, 4), *pictures("gone", 5, 5, category="gear")])
     again = [row | {"mask_area": 7} for row in first[:30]]
     copies = [row | {"image_id": f"copy {row['image_id']}"} for row in first[30:34]]
-    night(output, "n3", "2026-03-03T04:00", [*again, *copies, *pictures("r", 150, 6)])
+    others = [row | {"content_hash": f"another {row['content_hash']}", "pred_score": 0.4} for row in first[34:50]]
+    night(output, "n3", "2026-03-03T04:00", [*again, *copies, *others, *pictures("r", 150, 6)])
     new = pictures("new", 35, 7, category="spring")
     last = [*pictures("s", 140, 8), *new, *pictures("g", 40, 9, category="washer")]
     label_set(night(output, "n4", "2026-03-09T04:00", last), "strict", [{"image_id": row["image_id"]} for row in last])

@@ -104,35 +104,74 @@ def test_where_on_the_picture(output: str, ask: Ask) -> None:
     assert {row["category"] for row in ask("where_on_the_picture", category="bolt")} == {"bolt"}
 
 
+def test_regions_of_a_name_that_was_overwritten(output: str, ask: Ask) -> None:
+    """Two pictures of one name are two images, known by their bytes or not."""
+    for number, content in enumerate(("h1", "h2", None, "h1")):
+        rows = [image("p", 0.9, content_hash=content, regions=[box(0, 0, 30, 15, 400)])]
+        night(output, f"n{number}", f"2026-03-0{number + 2}T04:00", rows)
+    assert columns(ask("where_on_the_picture"), "regions", "images") == [(3, 3)]
+
+
+def dated(number: int, part: str, score: float, **fields) -> dict:
+    uri = f"/in/2026-03-0{number}/{part}"
+    return image(uri, score, image_uri=uri, **fields)
+
+
 def test_same_part_over_time(output: str, ask: Ask) -> None:
-    """By its file's name and category, change by change; the part that rose most comes first; models apart."""
-    for number, (name, p, q) in enumerate([("n1", 0.1, 0.4), ("n2", 0.25, 0.3), ("n3", 0.75, 0.5)]):
-        images = [image(f"{name}/{part}", score) for part, score in (("p", p), ("q", q), (f"once{number}", 0.9))]
-        night(output, name, f"2026-03-0{number + 2}T04:00", images)
-    night(output, "b1", "2026-03-05T04:00", [image("b1/p", 0.9)], model_id=B)
+    """By its URI but for the date, and its category, change by change; what rose most comes first; models apart."""
+    for number, p, q in ((2, 0.1, 0.4), (3, 0.25, 0.3), (4, 0.75, 0.5)):
+        images = [dated(number, part, score) for part, score in (("p.png", p), ("q.png", q), (f"once{number}", 0.9))]
+        night(output, f"n{number}", f"2026-03-0{number}T04:00", images)
+    night(output, "b1", "2026-03-05T04:00", [dated(5, "p.png", 0.9)], model_id=B)
     found = ask("same_part_over_time")
     assert columns(found, "part", "run_id", "model_id") == [
-        (part, run, A) for part in "pq" for run in ("n1", "n2", "n3")
+        (f"/in/*/{part}.png", run, A) for part in "pq" for run in ("n2", "n3", "n4")
     ]
     assert [row["pred_score"] for row in found[:3]] == pytest.approx([0.1, 0.25, 0.75])
     assert found[0]["change"] is None
     assert [row["change"] for row in found[1:3]] == pytest.approx([0.15, 0.5])
-    assert columns(ask("same_part_over_time", count="1"), "part") == [("p",)] * 3
-    assert columns(ask("same_part_over_time", part="once1"), "run_id") == [("n2",)]
-    both = ask("same_part_over_time", part="p")
-    assert columns(both, "run_id", "change")[-1] == ("b1", None) or columns(both, "run_id", "change")[0] == ("b1", None)
+    assert columns(ask("same_part_over_time", count="1"), "part") == [("/in/*/p.png",)] * 3
+    assert columns(ask("same_part_over_time", part="/in/*/once3"), "run_id") == [("n3",)]
+    assert ask("same_part_over_time", part="nobody") == []
+    both = ask("same_part_over_time", part="/in/*/p.png")
+    assert sorted(columns(both, "run_id")) == [("b1",), ("n2",), ("n3",), ("n4",)]
+    assert [row["change"] for row in both if row["run_id"] == "b1"] == [None]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_one"),
+    [
+        ("/in/2026-03-02/line-a/1.png", "/in/2026-03-03/line-a/1.png", True),
+        ("/in/2026-03-02/line-a/1.png", "/in/2026-03-03/line-b/1.png", False),
+        ("/in/2026-03-02/good/1.png", "/in/2026-03-03/blob/1.png", False),
+        ("/in/20260302_1.png", "/in/20260303_1.png", True),
+        ("s3://b/2026/03/02/20260302.tar#a/1", "s3://b/2026/03/03/20260303.tar#a/1", True),
+        ("/in/day=2026-03-02/2026-03-02/2026.03.02_1.png", "/in/day=2026-03-03/2026-03-03/2026.03.03_1.png", True),
+        ("/in/120260302.png", "/in/120260303.png", False),  # serial numbers
+        ("/in/202603021.png", "/in/202603031.png", False),
+        ("/in/same.png", "/in/same.png", True),
+    ],
+)
+def test_parts_are_told_apart(output: str, ask: Ask, first: str, second: str, is_one: bool) -> None:
+    """Nothing but a date may differ."""
+    for number, uri in ((2, first), (3, second)):
+        night(output, f"n{number}", f"2026-03-0{number}T04:00", [image(uri, 0.1, image_uri=uri)])
+    assert len(ask("same_part_over_time")) == (2 if is_one else 0)
 
 
 def test_a_part_by_another_pattern(output: str, ask: Ask) -> None:
-    """The first group of a pattern of one's own, in shards too."""
-    uris = ["s3://b/n1.tar#serial-7_cam1.png", "s3://b/n1.tar#serial-7_cam2.png", "s3://b/n1.tar#serial-8_cam1.png"]
-    images = [image(uri[-5], 0.1, image_id=uri, image_uri=uri) for uri in uris]
-    night(output, "n1", "2026-03-02T04:00", images)
-    assert ask("same_part_over_time") == []  # the whole name: three parts, each seen once
-    assert columns(ask("same_part_over_time", part_pattern="(serial-[0-9]+)_"), "part", "image_uri") == [
-        ("serial-7", uris[0]),
-        ("serial-7", uris[1]),
+    """The first group of a pattern of one's own, in shards too; what one run has twice is no part."""
+    for number in (2, 3):
+        uris = [f"s3://b/n{number}.tar#serial-{name}.png" for name in ("7_cam1", "7_cam2", "8_cam1", f"9{number}_cam1")]
+        images = [image(uri, 0.1, image_uri=uri) for uri in uris]
+        night(output, f"n{number}", f"2026-03-0{number}T04:00", images)
+    one_camera = ask("same_part_over_time", part_pattern="(serial-[0-9]+)_cam1")
+    assert columns(one_camera, "part", "run_id") == [
+        (part, run) for part in ("serial-7", "serial-8") for run in ("n2", "n3")
     ]
+    assert {row["part"] for row in ask("same_part_over_time", part_pattern="(serial-[0-9]+)_")} == {"serial-8"}
+    with pytest.raises((InputError, duckdb.Error), match="serial-7 has several URIs in one run, so it is no one part"):
+        ask("same_part_over_time", part_pattern="(serial-[0-9]+)_", part="serial-7")
 
 
 def test_duplicates_by_content_hash(output: str, ask: Ask) -> None:

@@ -4,7 +4,7 @@ import datetime
 
 import duckdb
 import pytest
-from nights import A, Ask, B, image, label_set, night
+from nights import A, Ask, B, image, label_set, night, when
 
 from pipeline.errors import InputError
 
@@ -71,6 +71,14 @@ def test_weeks_of_a_time_zone(output: str, ask: Ask) -> None:
     assert berlin["week"] == datetime.date(2026, 3, 9)
 
 
+def test_a_night_counts_in_one_week(output: str, ask: Ask) -> None:
+    """That of its commit, whole: what was scored on Sunday evening belongs to a run that was committed on Monday."""
+    late, early = when("2026-03-08T22:30"), when("2026-03-09T03:30")
+    night(output, "n1", "2026-03-09T04:00", [image("p", 0.9, scored_at=late), image("q", 0.9, scored_at=early)])
+    found = ask("defect_area_by_category_and_week")
+    assert columns(found, "week", "images") == [(datetime.date(2026, 3, 9), 2)]
+
+
 def test_areas_of_two_models_are_apart(output: str, ask: Ask) -> None:
     """Never one figure from two models."""
     night(output, "n1", "2026-03-02T04:00", [image("p", 0.9, mask_area=100)])
@@ -108,6 +116,19 @@ def test_threshold_what_if_with_truth(output: str, ask: Ask) -> None:
     assert columns(found[:2], *names) == [(2, 1, 0.5, 2, 1, 0.5, 0.5), (2, 0, 0.0, 2, 0, 0.0, None)]
     (other, _) = ask("threshold_what_if_with_truth", thresholds="[0.5]", normal="dent")
     assert columns([other], "defects", "found", "normals", "false_alarms") == [(2, 1, 2, 1)]
+
+
+def test_a_name_that_was_overwritten(output: str, ask: Ask) -> None:
+    """Cameras begin their names anew each night: two pictures of one name are two images, the same bytes are one."""
+    for number, (score, content) in enumerate([(0.9, "h1"), (0.2, "h2"), (0.3, "h2")]):
+        rows = [image("p", score, content_hash=content, defect="dent", mask_area=10 * number + 1)]
+        night(output, f"n{number}", f"2026-03-0{number + 2}T04:00", rows)
+    (found, _) = ask("threshold_what_if", thresholds="[0.25]")
+    assert (found["images"], found["flagged"]) == (2, 2)
+    (found, _) = ask("threshold_what_if_with_truth", thresholds="[0.5]")
+    assert (found["defects"], found["found"]) == (2, 1)
+    (found,) = ask("defect_area_by_category_and_week")
+    assert (found["images"], found["defect_px"]) == (2, 1 + 21)
 
 
 def test_label_sets_compare(output: str, ask: Ask) -> None:

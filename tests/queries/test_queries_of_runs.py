@@ -66,6 +66,14 @@ def test_what_is_compared(output: str, ask: Ask) -> None:
     ]
 
 
+def test_what_is_compared_where_names_are_overwritten(output: str, ask: Ask) -> None:
+    """Two pictures of one name are two images; the same bytes under it are one."""
+    for number, (score, content) in enumerate([(0.5, "h1"), (0.25, "h2"), (0.75, "h2"), (0.5, "h3")]):
+        night(output, f"n{number}", f"2026-03-0{number + 2}T04:00", [image("x", score, content_hash=content)])
+    (found, _) = ask("drift")
+    assert (found["before"], found["mean_before"]) == (2, pytest.approx(0.625))
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_drift_by_scipy(output: str, ask: Ask, seed: int) -> None:
     """PSI by NumPy, D by SciPy, on scores with many ties, and as the report has them; chance by SciPy."""

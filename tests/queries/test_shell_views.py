@@ -156,6 +156,18 @@ def test_a_hostile_label_set_is_refused(output: str, record: dict, message: str)
         shell(output)
 
 
+@pytest.mark.parametrize("name", ["o[1]", "o[a-z]*?", "[", "]", "a]b[c", "o{a,b}", "**"])
+def test_a_folder_whose_name_looks_like_a_pattern(tmp_path: Path, name: str) -> None:
+    """It is that folder, and none that the pattern would match."""
+    outputs = [str(tmp_path / one / "out") for one in (name, "o1", "oaxx", "oa")]
+    for number, output in enumerate(outputs):
+        run = night(output, f"n{number}", "2026-03-02T04:00", [image("p", 0.75)])
+        label_set(run, "strict", [{"image_id": "p", "pred_label": 0}])
+    with shell(outputs[0]) as sql:
+        assert [count(sql, view) for view in VIEWS] == [1, 1, 0, 2]
+        assert sql.execute("SELECT DISTINCT run_id FROM labels").fetchall() == [("n0",)]
+
+
 def test_a_quote_in_the_name_of_the_folder(tmp_path: Path) -> None:
     """Names do not become SQL."""
     output = str(tmp_path / "it's; DROP TABLE runs --")

@@ -103,6 +103,14 @@ def test_results_are_loaded(output: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(found.annToMask(one), truth.annToMask(other))
 
 
+def test_the_file_of_save_comes_last(output: str, tmp_path: Path) -> None:
+    """Where it is, the results are."""
+    (tmp_path / "r.json").mkdir()
+    with pytest.raises(InputError, match="got a folder"):
+        export_coco(Selection(output=output), str(tmp_path / "c.json"), results=str(tmp_path / "r.json"))
+    assert not (tmp_path / "c.json").exists()
+
+
 def test_images_of_no_threshold_are_counted(layout: RunLayout, tmp_path: Path) -> None:
     """They have no annotations, and the summary says so; of a run without any masks nothing is made up."""
     rows = [marked("a", blob(3, 3, (0, 0, 1, 1))), marked("b", blob(3, 3), **NO_LABELS)]

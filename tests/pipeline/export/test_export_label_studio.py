@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from export_making import NO_LABELS, blob, commit_rows, marked
 
+from pipeline.errors import InputError
 from pipeline.export.label_studio import Shape, export_label_studio
 from pipeline.export.reading import unpacked
 from pipeline.export.selection import Selection
@@ -57,6 +58,15 @@ def test_the_setup_has_what_the_tasks_name(layout: RunLayout, tmp_path: Path, sh
         assert given in {child.get("value") for child in control}
     (image,) = setup.iter("Image")
     assert str(image.get("value")).removeprefix("$") in task["data"]
+
+
+def test_the_tasks_come_last(layout: RunLayout, tmp_path: Path) -> None:
+    """Where they are, the setup is."""
+    output = commit_rows(layout, marked("p", blob(4, 5, (0, 0, 1, 1))))
+    (tmp_path / "t.xml").mkdir()
+    with pytest.raises(InputError, match="got a folder"):
+        export_label_studio(Selection(output=output), str(tmp_path / "t.json"))
+    assert not (tmp_path / "t.json").exists()
 
 
 def test_rectangles_are_percent(layout: RunLayout, tmp_path: Path) -> None:

@@ -52,14 +52,18 @@ def mask_of(row: dict[str, str], folder: Path) -> np.ndarray:
     return np.asarray(Image.open(folder / row["mask_uri"])) == 255
 
 
+CATEGORIES = [{"id": 1, "name": "anomaly"}, {"id": 2, "name": "outline"}, {"id": 3, "name": "scratch"}]
+
+
 def image(name: str, number: int = 1, **fields: Any) -> dict[str, Any]:
     return {"id": number, "file_name": name, "width": 30, "height": 20} | fields
 
 
 def coco(*annotations: Any, images: Any = None) -> dict[str, Any]:
-    """As CVAT writes it: no `image_id` of ours."""
+    """As CVAT writes it: no `image_id` of ours, all labels of the project."""
     given = images or [image("a.png"), image("sub/b b.png", 2)]
-    return {"images": given, "annotations": [{"image_id": 1, "bbox": [0, 0, 1, 1]} | one for one in annotations]}
+    shapes = [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]} | one for one in annotations]
+    return {"images": given, "annotations": shapes, "categories": CATEGORIES}
 
 
 def test_out_and_back(output: str, rows: list[dict[str, Any]], tmp_path: Path) -> None:
@@ -120,11 +124,12 @@ def choice(value: str) -> dict[str, Any]:
     return {"type": "choices", "from_name": "verdict", "value": {"choices": [value]}}
 
 
-def region(kind: str, **value: Any) -> dict[str, Any]:
-    return {"type": kind, "original_width": 30, "original_height": 20, "value": value}
+def region(kind: str, label: str = "anomaly", **value: Any) -> dict[str, Any]:
+    return {"type": kind, "original_width": 30, "original_height": 20, "value": value | {kind: [label]}}
 
 
-BOX = region("rectanglelabels", x=10, y=20, width=20, height=25, rotation=0)
+PLACE = {"x": 10, "y": 20, "width": 20, "height": 25, "rotation": 0}
+BOX = region("rectanglelabels", **PLACE)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +148,46 @@ def test_what_label_studio_says(output: str, tmp_path: Path, results: Any, label
     told, found = back(output, [annotated({"data": {"image_id": "a.png"}}, *results)], tmp_path)
     assert (found["a.png"]["label"], told.contradictory) == (label, contradictory)
     assert bool(found["a.png"]["mask_uri"]) == (label == "1" and BOX in results[-1])
+
+
+def test_an_image_that_is_in_a_coco_file_twice(output: str, tmp_path: Path) -> None:
+    """All its shapes count, whichever entry has them: a defect that was found stays one."""
+    twice = [image("a.png"), image("a.png", 2), image("sub/b b.png", 3)]
+    for numbers in ((1, 2), (1, 1), (2, 2)):
+        boxes = [{"bbox": [2, 1, 4, 3], "image_id": numbers[0]}, {"bbox": [20, 10, 6, 5], "image_id": numbers[1]}]
+        told, found = back(output, coco(*boxes, images=twice), tmp_path)
+        assert (told.anomalous, told.normal, told.repeated, told.unknown) == (1, 1, 1, 0)
+        np.testing.assert_array_equal(mask_of(found["a.png"], tmp_path), SPOT)
+
+
+@pytest.mark.parametrize("is_by_name", [False, True])
+@pytest.mark.parametrize(("times", "label"), [(("2", "1"), "1"), (("1", "2"), "0"), (("1", "1"), "1")])
+def test_an_image_in_two_tasks(output: str, tmp_path: Path, times: Any, label: str, is_by_name: bool) -> None:
+    """What was changed last counts, in whatever order the tasks come; at one time, the defect."""
+    name = {"image": "a.png"} if is_by_name else {"image_id": "a.png"}
+    both = [({"image_id": "a.png"}, [choice("anomalous"), BOX]), (name, [choice("normal")])]
+    tasks = [
+        annotated({"data": data}, result, updated_at=f"2026-03-0{at}T04:00:00Z")
+        for (data, result), at in zip(both, times, strict=True)
+    ]
+    for order in (tasks, tasks[::-1]):
+        told, found = back(output, order, tmp_path)
+        assert (found["a.png"]["label"], told.repeated, told.unknown) == (label, 1, 0)
+
+
+def test_shapes_of_other_labels(output: str, tmp_path: Path) -> None:
+    """An outline of the product is no defect: left out and counted, unless it is asked for."""
+    boxes = [{"category_id": 2}, {"category_id": 3, "image_id": 2, "bbox": [2, 1, 4, 3]}]
+    label_studio = [
+        annotated({"data": {"image_id": "a.png"}}, [BOX | region("rectanglelabels", "outline", x=0, y=0)]),
+        annotated({"data": {"image_id": "sub/b b.png"}}, [region("rectanglelabels", "scratch", **PLACE)]),
+    ]
+    for document in (coco(*boxes), label_studio):
+        told, _ = back(output, document, tmp_path)
+        assert (told.anomalous, told.normal, told.left_out) == (0, 2, {"outline": 1, "scratch": 1})
+        told, found = back(output, document, tmp_path, labels=("anomaly", "scratch"))
+        assert (told.anomalous, told.normal, told.left_out) == (1, 1, {"outline": 1})
+        assert found["sub/b b.png"]["mask_uri"]
 
 
 def test_a_skipped_task_is_not_reviewed(output: str, tmp_path: Path) -> None:
@@ -198,6 +243,9 @@ def test_names_of_other_pictures_are_counted(output: str, tmp_path: Path) -> Non
         ({"images": [{}], "annotations": []}, "KeyError: 'id'"),
         ({"images": 3, "annotations": []}, "TypeError"),
         (coco({"image_id": 77}), "KeyError: 77"),
+        (coco({"category_id": 77}), "KeyError: 77"),
+        (coco({}) | {"categories": CATEGORIES[1:]}, "--labels: the file has none of anomaly; it has outline, scratch"),
+        (coco({}, images=[image("a.png"), image("a.png", 2, width=31)]), "a.png: .* pictures of several sizes"),
         ([{"data": None, "annotations": [{"result": []}]}], "AttributeError"),
         ([{"data": {}, "annotations": [{"result": [{"type": "choices"}]}]}], "KeyError: 'value'"),
         (coco({"segmentation": {"size": [20, 30], "counts": "zz~"}}), "a.png: its shapes cannot be used: the mask"),

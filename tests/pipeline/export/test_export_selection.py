@@ -1,6 +1,7 @@
 """Which images are exported, and what they are called."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from pyarrow import string
 from run_making import score_row
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, RunError
 from pipeline.export.names import names_for, picture_name
 from pipeline.export.selection import Selection, choose
 from pipeline.layout import RunLayout
@@ -53,23 +54,41 @@ def test_conditions_and_orders(output: str, options: Any, expected: str) -> None
     [
         ({"where": "pred_lab = 1"}, "pred_lab"),
         ({"where": "line = 1 AND line + 1 = 'x'"}, "--where"),
-        ({"where": "true; DROP VIEW scores"}, "Parser Error"),
-        ({"where": "true) UNION SELECT * FROM scores --"}, "Parser Error"),
+        ({"where": "true; DROP VIEW scores"}, "Cannot have any modifiers"),
+        ({"where": "true) UNION SELECT * FROM scores --"}, "syntax error"),
         ({"where": "image_id IN (SELECT content FROM read_text('/etc/passwd'))"}, "disabled by configuration"),
         ({"where": "count(*) > 1"}, "aggregates"),
         ({"where": ""}, "--where"),
         ({"order_by": "nothing"}, "nothing"),
-        ({"order_by": "line; DROP VIEW scores"}, "Parser Error"),
-        ({"order_by": "line) --"}, "Parser Error"),
+        ({"order_by": "line; DROP VIEW scores"}, "Expected a single"),
+        ({"order_by": "line) --"}, "syntax error"),
         ({"limit": 0}, "--limit: expected 1 or more"),
         ({"run_id": "r2"}, "has no record"),
         ({"label_set": "none"}, "no label set 'none'"),
     ],
 )
 def test_wrong_use(output: str, options: Any, words: str) -> None:
-    """DuckDB's own words and the columns there are; no SQL reaches beyond the views."""
+    """DuckDB's own words; no SQL reaches beyond the views."""
     with pytest.raises(InputError, match=re.escape(words)):
         ids(output=output, **options)
+
+
+def test_a_condition_that_chooses_at_random(layout: RunLayout) -> None:
+    """Chosen once: as many images as were counted, the same ones in one order, however often they are asked for."""
+    output = commit_rows(layout, *(score_row(str(number)) for number in range(1000)))
+    with choose(Selection(output=output, where="random() < 0.5", order_by="random()")) as chosen:
+        first, again = ([row["image_id"] for row in chosen.rows(["image_id"])] for _ in range(2))
+        assert 300 < chosen.images == len(first) < 700
+        assert first == again != sorted(first)
+
+
+def test_a_part_that_cannot_be_read(layout: RunLayout) -> None:
+    """No fault of the condition: exit code 1, and what to do."""
+    output = commit_rows(layout, score_row("a"))
+    part = Path(layout.parts("scores")[0])
+    part.write_bytes(part.read_bytes()[:4] + bytes(300) + part.read_bytes()[304:])
+    with pytest.raises(RunError, match=r"cannot be read: .*verify --all"):
+        ids(output=output, where="pred_score > 0.5")
 
 
 def test_columns_of_any_name(layout: RunLayout) -> None:
