@@ -53,7 +53,8 @@ class Options:
     """Target share for the pixel rule."""
 
     min_images: int = 100
-    """Groups of fewer images take the pooled threshold; so do those of too few for the rate."""
+    """Groups of fewer images take the pooled threshold; so do those of too few for the rate and, with --labels, those
+    with fewer than 10 of a kind."""
 
     max_map_images: int = 10_000
     """Of a group's maps, so many at most are rebuilt for the pixel threshold, drawn at random."""
@@ -63,7 +64,7 @@ class Options:
     the pixel threshold is found in the same way."""
 
     save: str | None = None
-    """Where the table goes. Default: thresholds/ in the output, with the date and time in its name."""
+    """Where the table goes, as FILE.parquet. Default: thresholds/ in the output, with the date and time in its name."""
 
     def config(self) -> CalibrateConfig:
         """Raises:  InputError: options that cannot be meant."""

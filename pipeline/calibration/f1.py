@@ -15,7 +15,8 @@ def at_f1_max(ranking: Ranking) -> Found:
     """The threshold with the highest F1 score: half way between the two neighbouring scores that it parts.
 
     Args:    ranking: scores with how many normal and anomalous images, or pixels, have each.
-    Returns: no value where there are not both; the interval of the rate is of the normal ones at or above the value.
+    Returns: no value where there are not both; the interval of the rate is of the normal ones at or above the value, as
+             if they had not chosen it: on further ones the rate is rather higher.
     """
     if ranking.undefined:
         return Found()

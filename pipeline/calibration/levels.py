@@ -8,12 +8,15 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.calibration.config import CalibrateConfig
+from pipeline.calibration.config import CalibrateConfig, images_for_rate
 from pipeline.calibration.f1 import at_f1_max, with_interval
 from pipeline.calibration.images import Group, Images
-from pipeline.calibration.rates import Found, at_rate, least_images
+from pipeline.calibration.rates import Found, at_rate
 from pipeline.errors import InputError
 from pipeline.metrics import rank_images
+
+LEAST_OF_A_KIND = 10
+"""So many normal and so many anomalous images, at least, does a threshold by labels take: one defect is an accident."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +40,13 @@ Levels = dict[Group | None, Level]
 
 def image_levels(config: CalibrateConfig, several: Sequence[Images]) -> Levels:
     """Raises:  InputError: there are too few images altogether, or labels of one kind only."""
-    scores = np.concatenate([one.scores for one in several])
-    labels = (
-        None if config.labels is None else np.concatenate([one.labels for one in several if one.labels is not None])
-    )
+    scores = np.concatenate([one.scores[one.in_pool] for one in several])
+    by_group = [one.labels[one.in_pool] for one in several if one.labels is not None]
+    labels = np.concatenate(by_group) if by_group else None
     pooled = _own(config, scores, labels)
     if pooled is None:
-        raise InputError(too_few(config, len(scores), config.image_rate, labels))
+        told = too_few(config, len(scores), config.image_rate) if labels is None else too_few_labels(config, labels)
+        raise InputError(told)
     levels: Levels = {None: from_pooled(pooled, pooled)}
     for one in several:
         here = level_at(pooled.found, one.scores)
@@ -55,15 +58,16 @@ def _own(config: CalibrateConfig, scores: np.ndarray, labels: np.ndarray | None)
     """None where there are too few images."""
     if labels is None:
         return level_at_rate(config, scores, config.image_rate)
-    ranking = rank_images(scores, labels)
-    if ranking.undefined or len(scores) < config.min_images:
+    if len(scores) < config.min_images or np.bincount(labels, minlength=2).min() < LEAST_OF_A_KIND:
         return None
+    order = np.lexsort((labels, scores))  # rows come in any order, and the interval is drawn by their places
+    ranking = rank_images(scores[order], labels[order])
     return replace(level_at(with_interval(at_f1_max(ranking), ranking), scores), f1=ranking.f1_max().value)
 
 
 def level_at_rate(config: CalibrateConfig, scores: np.ndarray, rate: float) -> Level | None:
     """None where there are too few scores."""
-    return level_at(at_rate(scores, rate), scores) if len(scores) >= least(config, rate) else None
+    return level_at(at_rate(scores, rate), scores) if len(scores) >= config.least_images(rate) else None
 
 
 def level_at(found: Found, scores: np.ndarray) -> Level:
@@ -81,18 +85,19 @@ def from_pooled(pooled: Level, here: Level) -> Level:
     return replace(here, found=known, source="pooled")
 
 
-def least(config: CalibrateConfig, rate: float) -> int:
-    return max(config.min_images, least_images(rate))
-
-
-def too_few(config: CalibrateConfig, there: int, rate: float | None, labels: np.ndarray | None = None) -> str:
+def too_few(config: CalibrateConfig, there: int, rate: float | None) -> str:
     """What to say where even all images together are too few, for the rate or where any number would do for it."""
-    if labels is not None:
-        kinds = " and ".join(f"{int((labels == label).sum()):,}" for label in (0, 1))
-        expected = f"expected normal and anomalous images, {config.min_images:,} or more together (--min-images)"
-        return f"--labels {config.labels}: {expected}; got {kinds}"
-    if rate is None or config.min_images > least_images(rate):
+    if rate is None or config.min_images > images_for_rate(rate):
         return f"expected {config.min_images:,} normal images or more (--min-images), got {there:,}: give more runs"
     why = f"a rate of {rate:g} cannot be told from fewer"
-    expected = f"expected {least(config, rate):,} normal images or more ({why})"
+    expected = f"expected {config.least_images(rate):,} normal images or more ({why})"
     return f"{expected}, got {there:,}: give more runs, or a higher rate"
+
+
+def too_few_labels(config: CalibrateConfig, labels: np.ndarray) -> str:
+    """Likewise where there are labels."""
+    normal, anomalous = np.bincount(labels, minlength=2)
+    return (
+        f"--labels {config.labels}: expected {LEAST_OF_A_KIND} normal and {LEAST_OF_A_KIND} anomalous images or more, "
+        f"{config.min_images:,} or more together (--min-images); got {normal:,} and {anomalous:,}"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,10 +13,12 @@ import pyarrow.parquet as pq
 
 from cops.shown import shown
 from pipeline.calibration.calibrate import Calibration, GroupLevels, calibrate
+from pipeline.calibration.columns import AFTER, BEFORE
 from pipeline.calibration.config import CalibrateConfig
 from pipeline.calibration.levels import Level
+from pipeline.errors import InputError
 from pipeline.failures import as_run_errors
-from pipeline.storage import open_root, write_atomic
+from pipeline.storage import Root, open_root, write_atomic
 from pipeline.store_errors import with_patience
 from pipeline.thresholds import VERSION
 
@@ -33,9 +36,10 @@ class Written:
 def calibrate_and_write(config: CalibrateConfig, *, save: str | None) -> Written:
     """Calibrate, write the table (by default into `thresholds/` of the output), and say what it holds.
 
-    Raises what `calibrate` raises.
+    Raises:  InputError: `save` cannot be a file of Parquet, which is told of before the work; and what `calibrate`
+             raises.
     """
-    place = open_root(save) if save else None  # a place that cannot be is told of before the work
+    place = _place(save) if save is not None else None
     found = calibrate(config)
     if place is None:
         output = open_root(config.output)
@@ -48,13 +52,22 @@ def calibrate_and_write(config: CalibrateConfig, *, save: str | None) -> Written
     return Written(as_text(found, place.uri()), place.uri())
 
 
+def _place(save: str) -> Root:
+    root = open_root(save)
+    if save.endswith("/") or (root.is_local and Path(root.path).is_dir()):
+        raise InputError(f"--save: expected the name of a file, got the folder {root.uri()}")
+    if not root.path.endswith(".parquet") or root.path.endswith("/.parquet"):
+        raise InputError(f"--save: expected the name of a file that ends in .parquet, got {root.uri()}")
+    return root
+
+
 def as_table(found: Calibration) -> pa.Table:
-    """A row for each group, and one with no group for every other: the pooled thresholds."""
+    """A row for each group, and the pooled one, which is for every other."""
     config = found.config
-    keys = [name for name in config.by if name != "category"]
     constant = {
         "version": VERSION,
         "model_id": found.model_id,
+        "decode": found.decode,
         "group_by": list(config.by),
         "run_ids": list(found.run_ids),
         "chosen": config.where,
@@ -62,13 +75,13 @@ def as_table(found: Calibration) -> pa.Table:
         "calibrated_at": found.at,
     }
     rows = [constant | _row(found, one) for one in found.levels]
-    return pa.Table.from_pylist(rows, _schema(found, keys))
+    return pa.Table.from_pylist(rows, _schema(found))
 
 
 def _row(found: Calibration, one: GroupLevels) -> dict[str, Any]:
     config = found.config
     group = one.group if one.group is not None else (None,) * len(config.by)
-    row = dict(zip(config.by, group, strict=True))
+    row = dict(zip(config.by, group, strict=True)) | {"is_pooled": one.group is None}
     for what, level, rate in (("image", one.image, config.image_rate), ("pixel", one.pixel, config.pixel_rate)):
         by_f1 = level.f1 is not None or (config.labels is not None and what == "image")
         row |= {
@@ -91,29 +104,12 @@ def _row(found: Calibration, one: GroupLevels) -> dict[str, Any]:
     }
 
 
-def _schema(found: Calibration, keys: list[str]) -> pa.Schema:
+def _schema(found: Calibration) -> pa.Schema:
+    by = found.config.by
     groups = [one.group for one in found.levels if one.group is not None]
-    of_keys = [
-        (name, pa.array([group[found.config.by.index(name)] for group in groups]).type if groups else pa.string())
-        for name in keys
-    ]
-    fields: list[tuple[str, pa.DataType]] = [
-        ("version", pa.int32()),
-        ("model_id", pa.string()),
-        ("group_by", pa.list_(pa.string())),
-        ("category", pa.string()),
-        *of_keys,
-    ]
-    for what, count, flagged in (
-        ("image", "num_images", "num_flagged"),
-        ("pixel", "num_map_images", "num_map_flagged"),
-    ):
-        fields += [(f"{what}_threshold{end}", pa.float64()) for end in ("", "_low", "_high")]
-        fields += [(f"{what}_rule", pa.string()), (f"{what}_source", pa.string())]
-        fields += [(f"{what}_rate_{end}", pa.float64()) for end in ("target", "low", "high")]
-        fields += [(f"{what}_f1", pa.float64()), (count, pa.int64()), (flagged, pa.int64())]
-    fields += [("run_ids", pa.list_(pa.string())), ("chosen", pa.string()), ("labels", pa.string())]
-    return pa.schema([*fields, ("calibrated_at", pa.timestamp("us", tz="UTC"))])
+    keys = {name: pa.array([group[at] for group in groups]).type for at, name in enumerate(by)}
+    keys["category"] = pa.string()
+    return pa.schema([*BEFORE, *((name, keys[name]) for name in dict.fromkeys(("category", *by))), *AFTER])
 
 
 def as_text(found: Calibration, uri: str) -> str:
@@ -126,15 +122,10 @@ def as_text(found: Calibration, uri: str) -> str:
         + (f", where {shown(config.where)}" if config.where else "")
     ]
     lines += [f"Model {shown(str(found.model.get('name')))}, {found.model_id}", ""]
-    lines += [*_levels(found), ""]
-    fallen = [one for one in found.levels[1:] if one.image.source == "pooled"]
-    if fallen:
-        lines += [
-            f"{len(fallen):,} of {len(found.levels) - 1:,} groups have too few images: they take the pooled threshold."
-        ]
+    lines += [*_levels(found), "", *_fallen(found)]
     if none := [one for one in found.levels if one.image.found.value is None]:
         lines += [f"WARNING: no threshold holds the rate in {len(none):,} groups: too many normal images score 1."]
-    lines += [f"WARNING: {text}" for text in found.warnings]
+    lines += [f"WARNING: {text}" for text in (*_of_low_f1(found), *map(shown, found.masks), *found.warnings)]
     return "\n".join(
         [
             *lines,
@@ -144,8 +135,35 @@ def as_text(found: Calibration, uri: str) -> str:
     )
 
 
+def _fallen(found: Calibration) -> Iterator[str]:
+    """Which thresholds are the pooled ones; the table marks them with a star."""
+    if any(level.source == "pooled" for one in found.levels for level in (one.image, one.pixel)):
+        yield "* the pooled threshold: that of all chosen images together, each picture once"
+    for what in ("image", "pixel"):
+        fallen = [one for one in found.levels[1:] if getattr(one, what).source == "pooled"]
+        if fallen:
+            images = "images" if what == "image" else "maps"
+            yield (
+                f"{len(fallen):,} of {len(found.levels) - 1:,} groups have too few {images} for {what} thresholds of "
+                "their own: they take the pooled one."
+            )
+
+
+def _of_low_f1(found: Calibration) -> Iterator[str]:
+    """Pixels, of which few are anomalous, have a lower F1 in any case."""
+    for what, least in (("image", 0.5), ("pixel", 0.2)):
+        own = [(one, getattr(one, what)) for one in found.levels]
+        low = [(level.f1, _group(one)) for one, level in own if level.f1 is not None and level.f1 < least]
+        if low:
+            f1, group = min(low)
+            yield (
+                f"F1 of the {what} threshold is below {least:g} in {len(low):,} groups, {f1:.2f} in {group}: scores "
+                "and labels hardly agree"
+            )
+
+
 def _levels(found: Calibration) -> Iterator[str]:
-    names = ["pooled" if one.group is None else " / ".join(_name(value) for value in one.group) for one in found.levels]
+    names = [_group(one) for one in found.levels]
     width = min(32, max(map(len, ["group", *names])))
     header = f"{'image threshold':<29}{'false alarms':<16}{'images':>8}  {'pixel threshold':<29}{'maps':>8}"
     yield f"  {'group':<{width}}  {header}"
@@ -168,6 +186,10 @@ def _interval(level: Level) -> str:
 def _digits(value: float) -> str:
     """Four decimals; of a small number its first digits."""
     return f"{value:.4f}" if value >= 0.001 or value == 0 else f"{value:.2g}"
+
+
+def _group(one: GroupLevels) -> str:
+    return "pooled" if one.group is None else " / ".join(_name(value) for value in one.group)
 
 
 def _name(value: Any) -> str:

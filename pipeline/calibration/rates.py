@@ -29,20 +29,17 @@ class Found:
     rate_high: float | None = None
 
 
-def least_images(rate: float) -> int:
-    """With fewer images no threshold holds the rate: even the highest score is exceeded too often."""
-    return math.ceil(1 / rate - 1e-9) - 1
-
-
 def at_rate(scores: Scores, rate: float) -> Found:
     """The lowest threshold that a further image from the same source reaches with a chance of at most `rate`.
 
     It lies just above the k-th highest score, k = ⌊rate · (n + 1)⌋: of n + 1 images in random order, the last is among
-    the k highest with a chance of k / (n + 1). That holds for every distribution, and with ties it only falls.
+    the k highest with a chance of k / (n + 1). That holds for every distribution, and with ties it only falls: how far
+    is known from the images that do reach it, so the lower end of the share is theirs.
     Args:    scores: (n,), of distinct normal images.   rate: of false alarms, above 0 and below 1.
     Returns: no value where n is too small, or where the k-th highest score is the highest that there is.
     Source:  conformal prediction, Vovk, Gammerman, Shafer: Algorithmic Learning in a Random World (2005), 2.2; the
-             share of further images is Beta(k, n + 1 − k), the interval of the quantile that of order statistics.
+             share of further images is Beta(k, n + 1 − k) at most, the interval of the quantile that of order
+             statistics.
     """
     count = len(scores)
     allowed = math.floor(rate * (count + 1) + 1e-9)
@@ -53,7 +50,7 @@ def at_rate(scores: Scores, rate: float) -> Found:
     if value > 1:
         return Found()
     tail = (1 - CONFIDENCE) / 2
-    share = stats.beta(allowed, count + 1 - allowed)
+    reached = int((falling >= value).sum())
     # Of n images, how many lie above the quantile: between these two, with 95 %. That many down from the top it lies.
     above = stats.binom(count, rate)
     most, fewest = int(above.ppf(1 - tail)), int(above.ppf(tail))
@@ -61,8 +58,8 @@ def at_rate(scores: Scores, rate: float) -> Found:
         value=float(value),
         low=float(falling[most]) if most < count else None,
         high=float(falling[fewest - 1]) if fewest >= 1 else None,
-        rate_low=float(share.ppf(tail)),
-        rate_high=float(share.ppf(1 - tail)),
+        rate_low=float(stats.beta(reached, count + 1 - reached).ppf(tail)) if reached else 0.0,
+        rate_high=float(stats.beta(allowed, count + 1 - allowed).ppf(1 - tail)),
     )
 
 

@@ -7,54 +7,98 @@ from typing import Any
 
 import pytest
 import tyro
+from run_making import MODEL_ID, commit_run, put, score_row
 
-from cops.errors import CopsError
 from jobs import calibrate, label
 from jobs.exits import DONE, FAILED, INTERRUPTED, WRONG_USE
 from pipeline import labelling
 from pipeline.calibration import CalibrateConfig, output
-from pipeline.calibration.output import Written
-from pipeline.errors import InputError, RunError
+from pipeline.claim import take_claim
+from pipeline.decode import DecodeRules
+from pipeline.errors import InputError
+from pipeline.layout import RunLayout
+from pipeline.thresholds import read_thresholds
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def outcomes(outcome: BaseException | Any) -> Any:
-    def act(*_: Any, **__: Any) -> Any:
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
-
-    return act
+def interrupted(*_: Any, **__: Any) -> Any:
+    raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize(("error", "code"), [(InputError("m"), WRONG_USE), (RunError("m"), FAILED)])
-def test_exit_codes(
-    error: CopsError, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def layout(tmp_path: Path) -> RunLayout:
+    """A committed run of 120 images."""
+    run = RunLayout.at(str(tmp_path / "out"), "r1")
+    put(run, "scores", [score_row(f"i{at}", pred_score=at / 200, content_hash=str(at)) for at in range(120)])
+    commit_run(run, config={"model_id": MODEL_ID, "decode": DecodeRules().record()})
+    return run
+
+
+def of(layout: RunLayout, **options: Any) -> calibrate.Options:
+    return calibrate.Options(**({"output": layout.root.path, "pixel_rule": "none"} | options))
+
+
+def test_calibrated(layout: RunLayout, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """0, a summary on stdout, and the table where it was wanted."""
+    assert calibrate.main(of(layout, save=str(tmp_path / "t.parquet"))) == DONE
+    assert f"Written: {tmp_path}/t.parquet" in capsys.readouterr().out
+    assert read_thresholds(str(tmp_path / "t.parquet"), MODEL_ID).pooled.image is not None
+
+
+def test_a_damaged_part(layout: RunLayout, capsys: pytest.CaptureFixture[str]) -> None:
+    """1, as nothing in the command is wrong; one line on stderr that says how to go on."""
+    part = Path(layout.parts("scores")[0])
+    part.write_bytes(part.read_bytes()[:4] + bytes(2_000) + part.read_bytes()[2_004:])
+    assert calibrate.main(of(layout, where="pred_score < 1")) == FAILED
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: a part of the tables cannot be read: ")
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("save", "message"),
+    [
+        ("", "expected the name of a file, got the folder"),
+        ("/", "expected the name of a file, got the folder"),
+        ("/thresholds", "expected the name of a file that ends in .parquet"),
+        ("/thresholds.csv", "expected the name of a file that ends in .parquet"),
+        ("/folder.parquet", "expected the name of a file, got the folder"),
+    ],
+)
+def test_no_place_for_a_table(
+    layout: RunLayout, tmp_path: Path, capsys: pytest.CaptureFixture[str], save: str, message: str
 ) -> None:
-    """2 where the same command would fail again, 1 where it may go on; one line on stderr."""
-    monkeypatch.setattr(output, "calibrate_and_write", outcomes(error))
-    monkeypatch.setattr(labelling, "label_run", outcomes(error))
-    for main in (lambda: calibrate.main(calibrate.Options()), lambda: label.main(label.Options(image_threshold=0.5))):
-        assert main() == code
-        assert capsys.readouterr().err == "error: m\n"
+    """2, before a single score is read: the part that is gone is not missed."""
+    (tmp_path / "folder.parquet").mkdir()
+    Path(layout.parts("scores")[0]).unlink()
+    assert calibrate.main(of(layout, save=f"{tmp_path}{save}")) == WRONG_USE
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: --save: ")
+    assert message in printed
+
+
+def test_labels_refused(layout: RunLayout, capsys: pytest.CaptureFixture[str]) -> None:
+    """2 for a run that is not there, 1 while another process works on it; one line on stderr."""
+    options = {"output": layout.root.path, "image_threshold": 0.5}
+    assert label.main(label.Options(**options, run_id="r2")) == WRONG_USE
+    assert "was not committed" in capsys.readouterr().err
+    with take_claim(layout):
+        assert label.main(label.Options(**options)) == FAILED
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: run 'r1' is being worked on by ")
+    assert printed.count("\n") == 1
 
 
 def test_ctrl_c(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """130, and what became of the work."""
-    monkeypatch.setattr(output, "calibrate_and_write", outcomes(KeyboardInterrupt()))
-    monkeypatch.setattr(labelling, "label_run", outcomes(KeyboardInterrupt()))
+    monkeypatch.setattr(output, "calibrate_and_write", interrupted)
+    monkeypatch.setattr(labelling, "label_run", interrupted)
     assert calibrate.main(calibrate.Options()) == INTERRUPTED
     assert "nothing is written" in capsys.readouterr().err
     assert label.main(label.Options(pixel_threshold=0.5)) == INTERRUPTED
     assert "the same command goes on" in capsys.readouterr().err
-
-
-def test_what_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The summary alone, on stdout."""
-    monkeypatch.setattr(output, "calibrate_and_write", outcomes(Written("the summary", "t.parquet")))
-    assert calibrate.main(calibrate.Options()) == DONE
-    assert capsys.readouterr().out == "the summary\n"
 
 
 def test_flags() -> None:

@@ -1,56 +1,19 @@
 """From committed runs to a table that `--thresholds` takes; the maps' part runs on Ray, in tests/integration."""
 
+import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from run_making import MODEL_ID, commit_run, put, score_row
+from calibrating import COLUMNS, CONFIG, DECODE, HUNDRED, above, config, levels, make, rows_of
+from run_making import MODEL_ID, put
 
 from pipeline.calibration import CalibrateConfig, calibrate
 from pipeline.calibration.output import as_table, as_text, calibrate_and_write
 from pipeline.errors import InputError
 from pipeline.layout import RunLayout
-from pipeline.schema import SCORES, with_metadata
 from pipeline.thresholds import Threshold, read_thresholds
-
-COLUMNS = with_metadata(SCORES, {"line": pa.string(), "shift": pa.int64(), "truth": pa.string()})
-DECODE = {"max_pixels": 100, "max_bytes": 100, "bit_depth_range": None, "alpha_background": "#ffffff"}
-MODEL = {"name": "tiny", "method": "cops", "image_size": 4, "sigma_px": 1.0}
-CONFIG = {"inputs": ["/in"], "model": "tiny", "model_id": MODEL_ID, "precision": "float32", "decode": DECODE}
-
-
-def make(layout: RunLayout, rows: list[dict[str, Any]], **fields: Any) -> None:
-    put(layout, "scores", rows, COLUMNS)
-    commit_run(layout, **({"model": MODEL, "config": CONFIG} | fields))
-
-
-def rows_of(category: str | None, scores: list[float], **fields: Any) -> list[dict[str, Any]]:
-    """A picture for each score, all with bytes of their own."""
-    return [
-        score_row(
-            f"{category}-{at}-{fields}", category=category, pred_score=score, content_hash=f"{category}{at}{fields}"
-        )
-        | fields
-        for at, score in enumerate(scores)
-    ]
-
-
-def config(layout: RunLayout, **options: Any) -> CalibrateConfig:
-    return CalibrateConfig(**({"output": layout.root.path, "pixel_rule": "none", "min_images": 20} | options))
-
-
-def levels(found: Any) -> dict[Any, float | None]:
-    return {one.group: one.image.found.value for one in found.levels}
-
-
-def above(score: float) -> float:
-    return float(np.nextafter(np.float32(score), np.float32(2)))
-
-
-HUNDRED = [at / 200 for at in range(99)]
 
 
 def test_a_group_of_its_own_and_one_that_falls_back(layout: RunLayout) -> None:
@@ -65,7 +28,9 @@ def test_a_group_of_its_own_and_one_that_falls_back(layout: RunLayout) -> None:
     assert [rows[name]["num_flagged"] for name in (None, "nut", "screw")] == [4, 1, 4]
     assert rows["nut"]["image_rate_high"] is None  # nobody knows how many of these will be flagged
     assert rows["screw"]["image_rate_low"] < 0.05 < rows["screw"]["image_rate_high"]
-    assert "1 of 2 groups have too few images" in as_text(found, "t.parquet")
+    text = as_text(found, "t.parquet")
+    assert "1 of 2 groups have too few images" in text
+    assert "* the pooled threshold" in text
 
 
 def test_the_table_is_what_score_takes(layout: RunLayout, tmp_path: Path) -> None:
@@ -122,11 +87,18 @@ def test_a_condition_that_cannot_be_asked(layout: RunLayout, where: str, message
         calibrate(config(layout, where=where))
 
 
-def test_images_without_a_category(layout: RunLayout) -> None:
-    """They are the group of no category, whose row is the pooled one."""
-    make(layout, rows_of(None, HUNDRED) + rows_of("screw", HUNDRED))
-    found = calibrate(config(layout))
-    assert set(levels(found)) == {None, ("screw",)}
+def test_images_without_a_category(layout: RunLayout, tmp_path: Path) -> None:
+    """They are a group like any other, beside the pooled row; --thresholds takes them so."""
+    make(layout, rows_of(None, [one + 0.5 for one in HUNDRED]) + rows_of("screw", HUNDRED))
+    save = str(tmp_path / "t.parquet")
+    calibrate_and_write(config(layout, image_rate=0.05), save=save)
+    rows = {(row["is_pooled"], row["category"]): row for row in pq.read_table(save).to_pylist()}
+    assert set(rows) == {(True, None), (False, None), (False, "screw")}
+    own = rows[False, None]
+    assert (own["image_source"], own["image_threshold"]) == ("group", above(194 / 200))
+    thresholds = read_thresholds(save, MODEL_ID)
+    assert thresholds.of({"category": None}).image == above(194 / 200)
+    assert thresholds.of({"category": "never seen"}).image == above(190 / 200)
 
 
 def test_too_few_images(layout: RunLayout) -> None:
@@ -155,6 +127,16 @@ def test_runs_of_two_rules_of_decoding(layout: RunLayout) -> None:
         calibrate(config(layout, run_ids=("r1", "r2")))
 
 
+def test_bounds_are_no_rules_of_decoding(layout: RunLayout) -> None:
+    """How large a picture may be changes no score; the table says by which rules the scores came."""
+    make(layout, rows_of("screw", HUNDRED))
+    make(RunLayout(layout.root, "r2"), rows_of("nut", HUNDRED), config=CONFIG | {"decode": DECODE | {"max_pixels": 7}})
+    found = calibrate(config(layout, run_ids=("r1", "r2")))
+    assert found.levels[0].image.images == 198
+    (told,) = set(as_table(found)["decode"].to_pylist())
+    assert json.loads(told) == {"alpha_background": "#ffffff", "bit_depth_range": None}
+
+
 def test_no_such_run(layout: RunLayout) -> None:
     """Nor one that is not committed."""
     with pytest.raises(InputError, match="no committed run"):
@@ -172,35 +154,19 @@ def test_columns_that_are_none(layout: RunLayout, by: tuple[str, ...]) -> None:
         calibrate(config(layout, by=by))
 
 
-def test_labels(layout: RunLayout) -> None:
-    """F1 is highest half way between 0.3 and 0.7; the text of the column is read as numbers."""
-    rows = rows_of("screw", [at / 100 for at in range(31)], truth="0") + rows_of("screw", [0.7, 0.8], truth="1.0")
-    make(layout, rows + rows_of("nut", [0.1] * 30, truth="0"))
-    found = calibrate(config(layout, labels="truth"))
-    assert levels(found) == pytest.approx({None: 0.5, ("nut",): 0.5, ("screw",): 0.5})
-    rows = {row["category"]: row for row in as_table(found).to_pylist()}
-    assert rows["screw"]["image_f1"] == 1
-    assert (rows["screw"]["image_rule"], rows["screw"]["image_source"]) == ("f1_max", "group")
-    assert rows["nut"]["image_source"] == "pooled"  # it has no anomalous images
-
-
-@pytest.mark.parametrize(("truth", "message"), [("good", "expected 0"), (None, "expected 0"), ("0", "got 99 and 0")])
-def test_labels_that_are_none(layout: RunLayout, truth: str | None, message: str) -> None:
-    """A row without a label is not taken for normal."""
-    make(layout, rows_of("screw", HUNDRED, truth=truth))
-    with pytest.raises(InputError, match=message):
-        calibrate(config(layout, labels="truth"))
-
-
-def test_labels_of_a_column_that_is_not_there(layout: RunLayout) -> None:
-    """The message names those that are."""
-    make(layout, rows_of("screw", HUNDRED))
-    with pytest.raises(InputError, match="--labels: there is no column 'label'"):
-        calibrate(config(layout, labels="label"))
-
-
 @pytest.mark.parametrize(
-    "options", [{"image_rate": 0.0}, {"image_rate": 1.0}, {"pixel_rate": -1}, {"min_images": 0}, {"max_map_images": 0}]
+    "options",
+    [
+        {"image_rate": 0.0},
+        {"image_rate": 1.0},
+        {"pixel_rate": -1},
+        {"min_images": 0},
+        {"max_map_images": 99},
+        {"max_map_images": 500, "pixel_rate": 0.001},
+        {"max_map_images": 99, "pixel_rule": "pixels"},
+        {"by": ("category", "version")},
+        {"by": ("Chosen",)},
+    ],
 )
 def test_options_that_cannot_be_meant(options: dict[str, Any]) -> None:
     """Found before anything is read."""
