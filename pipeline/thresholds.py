@@ -120,12 +120,17 @@ def read_thresholds(uri: str, model_id: str, decode: Mapping[str, Any] | None = 
     found: dict[tuple[Any, ...] | None, Threshold] = {}
     for row in rows:
         group = tuple(row[one] for one in by)
-        key = None if row.get("is_pooled", group == (None,) * len(by)) else group
+        key = None if is_pooled(row, by) else group
         if key in found:
             raise InputError(f"--thresholds: {name} has more than one row for one {' and '.join(by)}")
         found[key] = Threshold(*(_value(row, one, name) for one in COLUMNS[2:]))
     pooled = found.pop(None, Threshold())
     return Thresholds(pooled, {group: one for group, one in found.items() if group is not None}, by)
+
+
+def is_pooled(row: Mapping[str, Any], by: Sequence[str]) -> bool:
+    """Whether a table's row is for images of every other group: as it says, or as it has no value of its own."""
+    return bool(row.get("is_pooled", all(row[name] is None for name in by)))
 
 
 def _check_rules(rows: list[dict[str, Any]], rules: str, name: str) -> None:

@@ -13,7 +13,7 @@ from pipeline.report.window import Record, Window
 from pipeline.report.words import listed
 from pipeline.runs import read_record
 from pipeline.storage import redact
-from pipeline.thresholds import read_table, read_thresholds
+from pipeline.thresholds import is_pooled, read_table, read_thresholds
 
 _MOST_RUNS = 400
 
@@ -35,12 +35,13 @@ class Calibration:
 
     Args:    by: the columns that its groups are told by.   run_ids: the runs that it was made from, of these the ones
              that are there and of the model.   chosen: which images of these, as the condition of SQL that
-             jobs/calibrate.py was given; None: all.
+             jobs/calibrate.py was given; None: all.   pooled: the row for every other group.
     """
 
     name: str
     by: tuple[str, ...]
     rows: Mapping[tuple[str | None, ...], Calibrated]
+    pooled: Calibrated | None = None
     run_ids: tuple[str, ...] = ()
     chosen: str | None = None
     notes: tuple[str, ...] = ()
@@ -54,28 +55,24 @@ class Calibration:
         """The rows that images of a group may have: by all columns that both know, and last the pooled one."""
         told = dict(zip(by, group, strict=True))
         common = [at for at, name in enumerate(self.by) if name in told]
-        pooled = (None,) * len(self.by)
-        own = [
-            row
-            for key, row in self.rows.items()
-            if key != pooled and common and all(key[at] == told[self.by[at]] for at in common)
-        ]
-        return [*own, *([self.rows[pooled]] if pooled in self.rows else [])]
+        own = [row for key, row in self.rows.items() if common and all(key[at] == told[self.by[at]] for at in common)]
+        return [*own, *filter(None, [self.pooled])]
 
 
 def read_calibration(uri: str, window: Window, output: str) -> Calibration:
     """Raises:  InputError: no such table, or one of another model; or it names what is no run."""
     name = redact(uri)
     thresholds = read_thresholds(uri, window.model_id)
-    rows = read_table(uri).to_pylist()
+    rows, by = read_table(uri).to_pylist(), thresholds.by
     named = _run_ids(rows, name)
     found = {run_id: read_record(RunLayout.at(output, run_id)) for run_id in named}
     there = tuple(run_id for run_id, record in found.items() if record and record.get("model_id") == window.model_id)
     others = [run_id for run_id, record in found.items() if record and run_id not in there]
     return Calibration(
         name=name,
-        by=thresholds.by,
-        rows={tuple(_as_text(row[one]) for one in thresholds.by): _calibrated(row) for row in rows},
+        by=by,
+        rows={tuple(_as_text(row[one]) for one in by): _calibrated(row) for row in rows if not is_pooled(row, by)},
+        pooled=next((_calibrated(row) for row in rows if is_pooled(row, by)), None),
         run_ids=there,
         chosen=_chosen(rows, name),
         notes=tuple(_notes(named, there, others, window)),

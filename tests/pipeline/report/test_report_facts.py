@@ -338,6 +338,15 @@ def test_scores_of_the_calibration(output: str, tmp_path: Path) -> None:
     assert int(counts.calibration[("a",)].sum()) == 2
 
 
+def test_thresholds_of_images_without_a_category(output: str, tmp_path: Path) -> None:
+    """A group of their own beside the pooled row, which has no category, either."""
+    night(output, "r1", rows_of(None, [0.1]))
+    rows = {"is_pooled": True}, {"is_pooled": False, "image_threshold": 0.25}
+    found = read_calibration(table_of(tmp_path / "t.parquet", *rows), find_window(output, (), 14), output)
+    assert [row.image for row in found.of((None,), ("category",))] == [0.25, 0.5]
+    assert [row.image for row in found.of(("a",), ("category",))] == [0.5]
+
+
 def test_calibrated_runs_are_of_the_model(output: str, tmp_path: Path) -> None:
     """One that has another's scores by now is told, and not compared with. A run that was taken whole is no night."""
     night(output, "r1", rows_of("a", [0.1]), model_id="z" * 32)
