@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ _MASK_COLUMNS = ("run_id", "category", "image_uri", "pred_score", "label", "defe
 _ROWS_PER_PIECE = 64
 _ROWS_AT_ONCE = 2_048
 _SCORES_AT_ONCE = 65_536
+_OF_GROUPS = re.compile(r"VARCHAR|BOOLEAN|U?\w*INT(EGER)?|DATE|TIMESTAMP\b.*")  # NaN is no group, nor is a list
 _LAST_FIRST = "ORDER BY scored_at DESC, run_id DESC, image_id"
 
 Group = tuple[Any, ...]
@@ -96,6 +98,8 @@ def _check_groups(by: Sequence[str], columns: dict[str, str]) -> None:
         raise InputError(f"--by: expected some of {', '.join(possible)}; got {', '.join(odd)}")
     if len(set(by)) != len(by) or not by:
         raise InputError(f"--by: expected each column once, got {', '.join(by) or 'none'}")
+    if odd := [f"{name} ({columns[name]})" for name in by if not _OF_GROUPS.fullmatch(columns[name])]:
+        raise InputError(f"--by: expected columns of text, whole numbers, truth values or dates; got {', '.join(odd)}")
 
 
 def _label_sql(labels: str, columns: dict[str, str]) -> str:

@@ -1,6 +1,7 @@
 """Which of the committed scores a calibration is of: whatever columns are called, however often a picture comes."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -47,6 +48,26 @@ def test_names_of_the_tables_own_columns(layout: RunLayout) -> None:
     make(layout, rows_of("screw", HUNDRED))
     path = calibrate_and_write(config(layout), save=None).uri
     assert {*pq.read_schema(path).names} == OWN | {"category"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [(pa.float64(), float("nan")), (pa.list_(pa.string()), ["a"]), (pa.binary(), b"a")]
+)
+def test_values_that_are_no_groups(layout: RunLayout, kind: pa.DataType, value: Any) -> None:
+    """They would be equal to nothing when thresholds are looked up."""
+    put(layout, "scores", [row | {"x": value} for row in rows_of("a", HUNDRED)], with_metadata(SCORES, {"x": kind}))
+    commit_run(layout, model=MODEL, config=CONFIG)
+    with pytest.raises(InputError, match=r"--by: expected columns of text, .*; got x \("):
+        calibrate(config(layout, by=("category", "x")))
+
+
+@pytest.mark.parametrize("kind", [pa.int8(), pa.uint64(), pa.bool_(), pa.date32(), pa.timestamp("us", tz="UTC")])
+def test_values_that_are(layout: RunLayout, kind: pa.DataType) -> None:
+    """Numbers of a line, days, truth values."""
+    value = True if kind == pa.bool_() else 1
+    put(layout, "scores", [row | {"x": value} for row in rows_of("a", HUNDRED)], with_metadata(SCORES, {"x": kind}))
+    commit_run(layout, model=MODEL, config=CONFIG)
+    assert len(calibrate(config(layout, by=("x",))).levels) == 2
 
 
 def test_a_picture_of_two_groups_counts_once_in_the_pool(layout: RunLayout) -> None:
