@@ -170,9 +170,9 @@ class _LabelPart:
             data = parquet_bytes(self._labels(root, root.inside(scores["path"]), scores["rows"]))
             with_patience(lambda: write_atomic(root.fs, path, data), uri)
         described = with_patience(lambda: _described(self.layout, path), uri)
-        return {"scores": scores["path"], "pooled": self._pooled(root, root.inside(scores["path"])), **described}
+        return {"scores": scores["path"], "unmatched": self._unmatched(root, root.inside(scores["path"])), **described}
 
-    def _pooled(self, root: Root, path: str) -> int:
+    def _unmatched(self, root: Root, path: str) -> int:
         """How many images are of no group that the thresholds know."""
         by = self.localize.thresholds
         groups = read_part(root, path, by.by).select(by.by).to_pylist()
@@ -229,7 +229,7 @@ def _remove_others(layout: LabelLayout, kept: set[str]) -> None:
 
 def _record(config: LabelConfig, task: _Task, files: list[dict[str, Any]]) -> dict[str, Any]:
     run, layout, thresholds = task.run, task.layout, task.thresholds
-    counts = {name: sum(file.pop(name) for file in files) for name in ("labelled", "anomalous", "masked", "pooled")}
+    counts = {name: sum(file.pop(name) for file in files) for name in ("labelled", "anomalous", "masked", "unmatched")}
     groups = [
         {"group": list(group), "image": one.image, "pixel": one.pixel}
         for group, one in sorted(thresholds.by_group.items(), key=lambda item: str(item[0]))
@@ -267,9 +267,9 @@ def as_text(labelled: Labelled) -> str:
     lines += [f"  labelled    {counts['labelled']:>12,}", f"  anomalous   {counts['anomalous']:>12,}{share}"]
     lines += [f"  with a mask {counts['masked']:>12,}"]
     if record["groups"]:
-        lines += [f"  pooled      {counts['pooled']:>12,}  of no group that the thresholds know"]
+        lines += [f"  unmatched   {counts['unmatched']:>12,}  of no group that the thresholds know"]
     lines += [f"  labels      {uri(layout.folder)}/", f"  record      {uri(layout.record_path)}"]
-    if record["groups"] and counts["pooled"] == counts["images"] > 0:
+    if record["groups"] and counts["unmatched"] == counts["images"] > 0:
         by = ", ".join(shown(name) for name in record["by"])
         lines += [
             f"WARNING: no image's {by} is one of the thresholds' {len(record['groups']):,}: all took the pooled ones"

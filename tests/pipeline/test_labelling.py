@@ -130,7 +130,7 @@ def test_groups_that_the_thresholds_do_not_know(layout: RunLayout, tmp_path: Pat
     by_line = {"group_by": ["line"], "image_threshold": 0.45}
     some = table(tmp_path, by_line | {"line": "x"}, by_line | {"line": None})
     text = as_text(label_run(LabelConfig(output=output, thresholds=some, label_set="some")))
-    assert "  pooled                 1  of no group that the thresholds know" in text
+    assert "  unmatched              1  of no group that the thresholds know" in text
     assert "WARNING" not in text
     none = table(tmp_path, by_line | {"line": "X"}, by_line | {"line": None})
     text = as_text(label_run(LabelConfig(output=output, thresholds=none, label_set="none")))
