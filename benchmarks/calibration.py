@@ -178,7 +178,7 @@ def of_pixel_draws(output: str) -> list[str]:
     """
     run = pipeline.open_run(output, _RUN)
     work = PixelValues(**map_settings(run.record))
-    scores = pa.concat_tables(run.tables(["category", "height", "width", "patch_scores"]))
+    scores = pa.concat_tables(run.tables(["category", "height", "width", "map_size", "patch_scores"]))
     categories = np.array(scores["category"].to_pylist())
     generator = np.random.default_rng(2)
     rows = []
